@@ -1,0 +1,56 @@
+// The CPU backend's device: a caching allocator, scratch memory for kernels, the number of threads.
+#pragma once
+
+#include <map>
+#include <unordered_map>
+#include <vector>
+
+#include "dispatch/backend.h"
+
+namespace rl::cpu {
+
+class CpuDevice final : public Device {
+ public:
+  CpuDevice(const Ops &ops, const char *isa, int threads);
+  ~CpuDevice() override;
+
+  void *allocate(int64_t bytes) override;
+  void release(void *memory, int64_t bytes) noexcept override;
+  void trim() noexcept override;
+  void copy_from_host(void *dst, const void *src, int64_t bytes) override;
+  void copy_to_host(void *dst, const void *src, int64_t bytes) override;
+  std::unique_ptr<Weight> pack(View w, bool for_backward) override;
+  std::unique_ptr<Weight> view(View w) override;
+  void synchronize() override {}
+  std::string describe() override;
+  void memory(int64_t &in_use, int64_t &peak, int64_t &reserved) override;
+  void begin_op() override;
+
+  int threads() const { return threads_; }
+
+  /// Uninitialised memory for `count` elements, 64-byte aligned, until the op ends. Not for use inside a parallel region.
+  template <class T>
+  T *scratch(int64_t count) {
+    return static_cast<T *>(scratch_bytes(count * static_cast<int64_t>(sizeof(T))));
+  }
+
+ private:
+  void *scratch_bytes(int64_t bytes);
+
+  struct Block {
+    void *memory;
+    int64_t bytes;
+  };
+  const char *isa_;
+  int threads_;
+  std::map<int64_t, std::vector<void *>> free_;  // by rounded size
+  std::vector<Block> scratch_;                   // of the running op
+  int64_t in_use_ = 0, peak_ = 0, reserved_ = 0;
+};
+
+inline CpuDevice &cpu(Device &device) { return static_cast<CpuDevice &>(device); }
+
+/// The rounded size of an allocation: what the allocator takes and accounts.
+int64_t rounded_size(int64_t bytes);
+
+}  // namespace rl::cpu

@@ -1,0 +1,75 @@
+// What a backend is: a Device that owns memory and weights, and a table with one function for every op of ops.def.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "dispatch/error.h"
+#include "dispatch/view.h"
+
+namespace rl {
+
+class Device;
+
+/// The matrix of a linear layer, [n,k] as checkpoints store it, in the backend's layout.
+class Weight {
+ public:
+  Weight(int64_t n, int64_t k, int32_t dtype) : n(n), k(k), dtype(dtype) {}
+  virtual ~Weight() = default;
+  Weight(const Weight &) = delete;
+  Weight &operator=(const Weight &) = delete;
+
+  const int64_t n;
+  const int64_t k;
+  const int32_t dtype;  // of the activations it multiplies
+};
+
+/// rl_lora_segment after its checks. gradA and gradB are both given or both absent.
+struct LoraSegment {
+  int64_t begin;
+  int64_t end;
+  float scale;
+  View a;  // f32 [r,K]
+  View b;  // f32 [N,r]
+  View gradA;
+  View gradB;
+};
+
+/// One function for every op. All arguments are checked before; a kernel checks only what lies in tensors (ids, offsets).
+struct Ops {
+#define RL_OP(name, ...) void (*name)(Device & device, __VA_ARGS__);
+#include "dispatch/ops.def"
+#undef RL_OP
+};
+
+/// An open device. Its mutex serialises the calls on it and guards the lifetime of its buffers.
+class Device {
+ public:
+  explicit Device(const Ops &ops) : ops(ops) {}
+  virtual ~Device() = default;
+  Device(const Device &) = delete;
+  Device &operator=(const Device &) = delete;
+
+  virtual void *allocate(int64_t bytes) = 0;  // 64-byte aligned; throws RL_OUT_OF_MEMORY
+  virtual void release(void *memory, int64_t bytes) noexcept = 0;
+  virtual void trim() noexcept = 0;
+  virtual void copy_from_host(void *dst, const void *src, int64_t bytes) = 0;
+  virtual void copy_to_host(void *dst, const void *src, int64_t bytes) = 0;
+  virtual std::unique_ptr<Weight> pack(View w, bool for_backward) = 0;
+  virtual std::unique_ptr<Weight> view(View w) = 0;
+  virtual void synchronize() = 0;
+  virtual std::string describe() = 0;
+  virtual void memory(int64_t &in_use, int64_t &peak, int64_t &reserved) = 0;
+  /// Called with the mutex held before each op: thread settings, scratch memory of the op before given back.
+  virtual void begin_op() = 0;
+
+  const Ops &ops;
+  std::mutex mutex;
+};
+
+/// Opens device `index` of a backend; null if the backend has no such device.
+std::unique_ptr<Device> open_cpu_device(int32_t index, int32_t threads);
+
+}  // namespace rl

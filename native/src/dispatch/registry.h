@@ -1,0 +1,36 @@
+// Handles: numbers that name devices, buffers and weights. A closed handle is found out, never followed.
+#pragma once
+
+#include <memory>
+
+#include "dispatch/backend.h"
+
+namespace rl {
+
+struct Buffer {
+  std::shared_ptr<Device> device;
+  void *data;
+  int64_t bytes;
+};
+
+struct WeightEntry {
+  std::shared_ptr<Device> device;
+  std::shared_ptr<Weight> weight;
+  rl_buffer viewed;  // the buffer a view refers to, which must be alive at each use; 0 for packed weights
+};
+
+rl_device register_device(std::shared_ptr<Device> device);
+std::shared_ptr<Device> find_device(rl_device handle);
+/// Removes the device with all of its buffers and weights.
+void close_device(rl_device handle);
+
+rl_buffer register_buffer(Buffer buffer);
+/// False if the handle is closed or was never opened.
+bool find_buffer(rl_buffer handle, Buffer &out);
+void free_buffer(rl_buffer handle);
+
+rl_weight register_weight(WeightEntry entry);
+bool find_weight(rl_weight handle, WeightEntry &out);
+void free_weight(rl_weight handle);
+
+}  // namespace rl

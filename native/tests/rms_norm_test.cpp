@@ -1,0 +1,62 @@
+#include "support.h"
+
+namespace rl::test {
+namespace {
+
+std::vector<double> reference(const std::vector<double> &x, const std::vector<double> &w, double eps) {
+  const size_t n = w.size();
+  std::vector<double> y(x.size());
+  for (size_t t = 0; t < x.size() / n; t++) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += x[t * n + i] * x[t * n + i];
+    const double s = 1 / std::sqrt(sum / static_cast<double>(n) + eps);
+    for (size_t i = 0; i < n; i++) y[t * n + i] = w[i] * x[t * n + i] * s;
+  }
+  return y;
+}
+
+class RmsNorm : public testing::TestWithParam<std::tuple<int64_t, int64_t, int32_t>> {};
+
+TEST_P(RmsNorm, MatchesReferenceAndCentralDifferences) {
+  const auto [rows, n, dtype] = GetParam();
+  const float eps = 1e-5f;
+  const Floats x = random_floats(rows * n, 1, dtype), w = random_floats(n, 2), g = random_floats(rows * n, 3, dtype);
+  Tensor tx({rows, n}, x, dtype), tw({n}, w), tg({rows, n}, g, dtype), ty({rows, n}, dtype), tgx({rows, n}, dtype);
+  Tensor tgw({n}, Floats(static_cast<size_t>(n), 1.0f));  // gradW accumulates: it starts at 1
+
+  RL_CHECK(rl_rms_norm(ty, tx, tw, eps));
+  const std::vector<double> y = reference(doubles(x), doubles(w), eps);
+  expect_matches(ty.get(), Floats(y.begin(), y.end()), dtype, "y");
+
+  RL_CHECK(rl_rms_norm_backward(tgx, tgw, tg, tx, tw, eps));
+  auto loss_of_x = [&](const std::vector<double> &v) {
+    const std::vector<double> out = reference(v, doubles(w), eps);
+    double sum = 0;
+    for (size_t i = 0; i < out.size(); i++) sum += out[i] * static_cast<double>(g[i]);
+    return sum;
+  };
+  auto loss_of_w = [&](const std::vector<double> &v) {
+    const std::vector<double> out = reference(doubles(x), v, eps);
+    double sum = 0;
+    for (size_t i = 0; i < out.size(); i++) sum += out[i] * static_cast<double>(g[i]);
+    return sum;
+  };
+  expect_matches(tgx.get(), central_differences(doubles(x), loss_of_x), dtype, "gradX", true);
+  Floats want = central_differences(doubles(w), loss_of_w);
+  for (float &v : want) v += 1;
+  expect_matches(tgw.get(), want, dtype, "gradW", true);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, RmsNorm,
+                         testing::Combine(testing::Values(1, 3, 17), testing::Values(1, 15, 64, 97), testing::Values(RL_F32, RL_BF16)));
+
+TEST(RmsNormErrors, NamesOpArgumentExpectedAndFound) {
+  Tensor x({3, 8}), y({3, 8}), w({7});
+  expect_error(rl_rms_norm(y, x, w, 1e-5f), RL_INVALID_ARGUMENT, {"rms_norm", "w", "expected shape [8]", "found [7]"});
+  expect_error(rl_rms_norm(nullptr, x, w, 1e-5f), RL_INVALID_ARGUMENT, {"rms_norm", "y", "null"});
+  Tensor ids({8}, Ints(8, 0));
+  expect_error(rl_rms_norm(y, x, ids, 1e-5f), RL_INVALID_ARGUMENT, {"w", "expected dtype f32", "found i32"});
+}
+
+}  // namespace
+}  // namespace rl::test

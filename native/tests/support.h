@@ -1,0 +1,174 @@
+// What the native tests share: a device per instruction set, tensors filled from host vectors, comparison, and gradients by
+// central differences.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "rlhf4j.h"
+
+namespace rl::test {
+
+using Floats = std::vector<float>;
+using Ints = std::vector<int32_t>;
+
+#define RL_CHECK(call) ASSERT_EQ(call, RL_OK) << rl_last_error()
+
+inline float bf16_to_f32(uint16_t bits) {
+  const uint32_t wide = static_cast<uint32_t>(bits) << 16;
+  float x;
+  std::memcpy(&x, &wide, 4);
+  return x;
+}
+
+inline uint16_t f32_to_bf16(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+/// The process's CPU device. RLHF4J_CPU_ISA picks the kernels, so ctest runs every test once per instruction set.
+inline rl_device device() {
+  static rl_device handle = [] {
+    rl_device d = 0;
+    EXPECT_EQ(rl_device_open(&d, "cpu", 0, 2), RL_OK) << rl_last_error();
+    return d;
+  }();
+  return handle;
+}
+
+inline int64_t count(const std::vector<int64_t> &shape) {
+  int64_t n = 1;
+  for (int64_t s : shape) n *= s;
+  return n;
+}
+
+/// A device tensor that owns its buffer. Converts to `const rl_tensor *`.
+class Tensor {
+ public:
+  Tensor(std::vector<int64_t> shape, int32_t dtype = RL_F32) {
+    t_.dtype = dtype;
+    t_.rank = static_cast<int32_t>(shape.size());
+    int64_t stride = 1;
+    for (int i = t_.rank - 1; i >= 0; i--) {
+      t_.shape[i] = shape[static_cast<size_t>(i)];
+      t_.stride[i] = stride;
+      stride *= t_.shape[i];
+    }
+    elements_ = stride;
+    const int64_t size = dtype == RL_BF16 || dtype == RL_F16 ? 2 : dtype == RL_U8 ? 1 : 4;
+    bytes_ = elements_ * size;
+    EXPECT_EQ(rl_buffer_alloc(&t_.buffer, device(), bytes_), RL_OK) << rl_last_error();
+  }
+  Tensor(std::vector<int64_t> shape, const Floats &values, int32_t dtype = RL_F32) : Tensor(std::move(shape), dtype) { set(values); }
+  Tensor(std::vector<int64_t> shape, const Ints &values) : Tensor(std::move(shape), RL_I32) {
+    EXPECT_EQ(static_cast<int64_t>(values.size()), elements_);
+    EXPECT_EQ(rl_copy_from_host(&t_, values.data(), bytes_), RL_OK) << rl_last_error();
+  }
+  ~Tensor() { rl_buffer_free(t_.buffer); }
+  Tensor(const Tensor &) = delete;
+  Tensor &operator=(const Tensor &) = delete;
+
+  operator const rl_tensor *() const { return &t_; }
+  rl_tensor &raw() { return t_; }
+
+  void set(const Floats &values) {
+    ASSERT_EQ(static_cast<int64_t>(values.size()), elements_);
+    if (t_.dtype == RL_BF16) {
+      std::vector<uint16_t> bits(values.size());
+      for (size_t i = 0; i < values.size(); i++) bits[i] = f32_to_bf16(values[i]);
+      RL_CHECK(rl_copy_from_host(&t_, bits.data(), bytes_));
+    } else {
+      RL_CHECK(rl_copy_from_host(&t_, values.data(), bytes_));
+    }
+  }
+
+  Floats get() const {
+    Floats values(static_cast<size_t>(elements_));
+    if (t_.dtype == RL_BF16) {
+      std::vector<uint16_t> bits(values.size());
+      EXPECT_EQ(rl_copy_to_host(bits.data(), &t_, bytes_), RL_OK) << rl_last_error();
+      for (size_t i = 0; i < values.size(); i++) values[i] = bf16_to_f32(bits[i]);
+    } else {
+      EXPECT_EQ(rl_copy_to_host(values.data(), &t_, bytes_), RL_OK) << rl_last_error();
+    }
+    return values;
+  }
+
+  Ints get_ints() const {
+    Ints values(static_cast<size_t>(elements_));
+    EXPECT_EQ(rl_copy_to_host(values.data(), &t_, bytes_), RL_OK) << rl_last_error();
+    return values;
+  }
+
+ private:
+  rl_tensor t_{};
+  int64_t elements_ = 0, bytes_ = 0;
+};
+
+/// Normal numbers, rounded to bf16 if the tensor they are for is bf16: then the reference sees what the kernel sees.
+inline Floats random_floats(int64_t n, uint32_t seed, int32_t dtype = RL_F32, float scale = 1) {
+  std::mt19937 engine(seed);
+  std::normal_distribution<float> normal(0, scale);
+  Floats values(static_cast<size_t>(n));
+  for (float &v : values) {
+    v = normal(engine);
+    if (dtype == RL_BF16) v = bf16_to_f32(f32_to_bf16(v));
+  }
+  return values;
+}
+
+/// |got - want| <= atol + rtol |want| everywhere.
+inline void expect_close(const Floats &got, const Floats &want, double atol, double rtol, const std::string &what) {
+  ASSERT_EQ(got.size(), want.size()) << what;
+  for (size_t i = 0; i < got.size(); i++) {
+    const double error = std::abs(static_cast<double>(got[i]) - static_cast<double>(want[i]));
+    ASSERT_TRUE(error <= atol + rtol * std::abs(static_cast<double>(want[i])))
+        << what << "[" << i << "]: got " << got[i] << ", want " << want[i];
+  }
+}
+
+/// bf16: |got - want| <= 2e-2 of the largest |want|, the golden set's rule. f32: 1e-5 + 1e-4 |want|; gradients ten times that.
+inline void expect_matches(const Floats &got, const Floats &want, int32_t dtype, const std::string &what, bool gradient = false) {
+  if (dtype == RL_BF16) {
+    double largest = 0;
+    for (float w : want) largest = std::max(largest, std::abs(static_cast<double>(w)));
+    expect_close(got, want, 2e-2 * largest + 1e-30, 0, what);
+  } else {
+    expect_close(got, want, gradient ? 1e-4 : 1e-5, gradient ? 1e-3 : 1e-4, what);
+  }
+}
+
+/// d f / d x by central differences in double, for a reference f written in double: the ground truth of every backward.
+inline Floats central_differences(std::vector<double> x, const std::function<double(const std::vector<double> &)> &f,
+                                  double step = 1e-5) {
+  Floats gradient(x.size());
+  for (size_t i = 0; i < x.size(); i++) {
+    const double kept = x[i];
+    x[i] = kept + step;
+    const double up = f(x);
+    x[i] = kept - step;
+    const double down = f(x);
+    x[i] = kept;
+    gradient[i] = static_cast<float>((up - down) / (2 * step));
+  }
+  return gradient;
+}
+
+inline std::vector<double> doubles(const Floats &x) { return {x.begin(), x.end()}; }
+
+/// The call fails with `status`, and its text holds every one of `parts`.
+inline void expect_error(rl_status got, rl_status status, const std::vector<std::string> &parts) {
+  EXPECT_EQ(got, status);
+  const std::string text = rl_last_error();
+  for (const std::string &part : parts) EXPECT_NE(text.find(part), std::string::npos) << "'" << text << "' lacks '" << part << "'";
+}
+
+}  // namespace rl::test
