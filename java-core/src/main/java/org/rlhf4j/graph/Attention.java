@@ -1,0 +1,118 @@
+package org.rlhf4j.graph;
+
+import org.rlhf4j.tensor.DType;
+import org.rlhf4j.tensor.Kernels;
+import org.rlhf4j.tensor.Tensor;
+
+/**
+ * Rotary embedding of q and k, then causal attention over packed sequences. One op, since the backward turns the gradients of q
+ * and k back in place.
+ */
+public final class Attention {
+  private Attention() {}
+
+  /**
+   * The shape of the heads.
+   *
+   * @param window how many keys a query sees, itself included; 0: all
+   */
+  public record Heads(int query, int keyValue, int size, int window) {
+    public long columns() {
+      return (long) (query + 2 * keyValue) * size;
+    }
+
+    float scale() {
+      return (float) (1 / Math.sqrt(size));
+    }
+
+    Tensor q(Tensor qkv) {
+      return qkv.columns(0, (long) query * size).reshape(qkv.size(0), query, size);
+    }
+
+    Tensor k(Tensor qkv) {
+      long from = (long) query * size;
+      return qkv.columns(from, from + (long) keyValue * size).reshape(qkv.size(0), keyValue, size);
+    }
+
+    Tensor v(Tensor qkv) {
+      long from = (long) (query + keyValue) * size;
+      return qkv.columns(from, from + (long) keyValue * size).reshape(qkv.size(0), keyValue, size);
+    }
+
+    /** Rotates q and k of {@code qkv} in place. */
+    void rotate(Tensor qkv, Tensor positions, Tensor invFreq, boolean inverse) {
+      Kernels.rope(q(qkv), q(qkv), positions, invFreq, inverse);
+      Kernels.rope(k(qkv), k(qkv), positions, invFreq, inverse);
+    }
+  }
+
+  /** The cache that keys and values go to: [slots, length, kv heads, head size] each; where row t goes: slots[t], positions[t]. */
+  public record Cache(Tensor k, Tensor v, Tensor slots) {}
+
+  /**
+   * @param qkv float [T, columns]: queries, keys and values side by side; rotated in place
+   * @param positions i32 [T]
+   * @param invFreq f32 [size/2]
+   * @param cuSeqlens i32 [B+1]
+   * @param cache where keys and values are kept for decoding, or null
+   * @return float [T, query heads * size]
+   */
+  public static Var apply(
+      Graph g, Var qkv, Heads heads, Tensor positions, Tensor invFreq, Tensor cuSeqlens, Cache cache) {
+    Tensor x = qkv.value();
+    long tokens = x.size(0);
+    heads.rotate(x, positions, invFreq, false);
+    if (cache != null) {
+      Kernels.kvAppend(cache.k(), cache.v(), heads.k(x), heads.v(x), cache.slots(), positions);
+    }
+    Tensor o = g.allocate(x.dtype(), tokens, (long) heads.query() * heads.size());
+    Tensor o3 = o.reshape(tokens, heads.query(), heads.size());
+    Tensor lse = g.allocate(DType.F32, heads.query(), tokens);
+    Kernels.attention(o3, lse, heads.q(x), heads.k(x), heads.v(x), cuSeqlens, heads.scale(), heads.window());
+    return g.record(
+        o,
+        qkv.needsGrad(),
+        out -> {
+          Tensor grad = g.allocate(x.dtype(), x.shape());
+          Kernels.attentionBackward(
+              heads.q(grad),
+              heads.k(grad),
+              heads.v(grad),
+              out.grad().reshape(tokens, heads.query(), heads.size()),
+              o3,
+              lse,
+              heads.q(x),
+              heads.k(x),
+              heads.v(x),
+              cuSeqlens,
+              heads.scale(),
+              heads.window());
+          heads.rotate(grad, positions, invFreq, true);
+          g.accumulate(qkv, grad);
+        });
+  }
+
+  /**
+   * One new token per row, against the cache. No backward.
+   *
+   * @param lengths i32 [B]: tokens of the row's slot, this one included
+   */
+  public static Var decode(
+      Graph g, Var qkv, Heads heads, Tensor positions, Tensor invFreq, Cache cache, Tensor lengths) {
+    Tensor x = qkv.value();
+    long rows = x.size(0);
+    heads.rotate(x, positions, invFreq, false);
+    Kernels.kvAppend(cache.k(), cache.v(), heads.k(x), heads.v(x), cache.slots(), positions);
+    Tensor o = g.allocate(x.dtype(), rows, (long) heads.query() * heads.size());
+    Kernels.attentionDecode(
+        o.reshape(rows, heads.query(), heads.size()),
+        heads.q(x),
+        cache.k(),
+        cache.v(),
+        cache.slots(),
+        lengths,
+        heads.scale(),
+        heads.window());
+    return g.constant(o);
+  }
+}
