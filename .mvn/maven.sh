@@ -1,8 +1,11 @@
 #!/bin/sh
 # Runs Maven on the project: `mvn` from PATH if it is 3.8 or newer (it works with a filled local repository and no network),
-# else the wrapper, which fetches its own. Standard output and error are Maven's.
+# else the wrapper, which fetches its own. It runs on the JDK that the project is built with.
 set -eu
 root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd -P)
+. "$root/.mvn/jdk.sh"
+find_jdk 22 || { jdk_missing; exit 3; }
+export JAVA_HOME="$JDK"
 
 usable_mvn() {
   command -v mvn >/dev/null 2>&1 || return 1
