@@ -70,6 +70,11 @@ public final class AdamW implements AutoCloseable {
         config);
   }
 
+  /** Drops the gradients that have gathered since the last update. */
+  public void discard() {
+    parameters.zeroGrads();
+  }
+
   /** How many updates have been made. */
   public int steps() {
     return steps;
