@@ -1,60 +1,56 @@
 package org.rlhf4j.checkpoint;
 
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
+import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import org.rlhf4j.InputException;
 
 /** Reads a GGUF file's head from front to back; running past the end is an InputException that says where. */
 final class GgufCursor {
-  private static final ValueLayout.OfShort SHORT = ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
-  private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
-  private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
-
   private final MappedFile file;
-  private final long size;
-  private long at;
+  private final ByteBuffer bytes;
 
   GgufCursor(MappedFile file) {
     this.file = file;
-    this.size = file.bytes.byteSize();
+    // The head is far below 2 GiB, and a ByteBuffer is faster than a MemorySegment before the code is compiled.
+    long head = Math.min(file.bytes.byteSize(), Integer.MAX_VALUE);
+    this.bytes = file.bytes.asSlice(0, head).asByteBuffer().order(ByteOrder.LITTLE_ENDIAN);
   }
 
   long position() {
-    return at;
+    return bytes.position();
   }
 
   byte i8() {
-    return file.bytes.get(ValueLayout.JAVA_BYTE, advance(1));
+    return need(1).get();
   }
 
   short i16() {
-    return file.bytes.get(SHORT, advance(2));
+    return need(2).getShort();
   }
 
   int i32() {
-    return file.bytes.get(INT, advance(4));
+    return need(4).getInt();
   }
 
   long i64() {
-    return file.bytes.get(LONG, advance(8));
+    return need(8).getLong();
   }
 
   float f32() {
-    return Float.intBitsToFloat(i32());
+    return need(4).getFloat();
   }
 
   double f64() {
-    return Double.longBitsToDouble(i64());
+    return need(8).getDouble();
   }
 
   /** A 64-bit length and so many bytes of UTF-8. */
   String string() {
     int length = count("string", 1);
-    byte[] bytes = new byte[length];
-    MemorySegment.copy(file.bytes, ValueLayout.JAVA_BYTE, advance(length), bytes, 0, length);
-    return new String(bytes, StandardCharsets.UTF_8);
+    byte[] text = new byte[length];
+    bytes.get(text);
+    return new String(text, StandardCharsets.UTF_8);
   }
 
   /**
@@ -63,22 +59,22 @@ final class GgufCursor {
    */
   int count(String what, int itemBytes) {
     long count = i64();
-    if (count < 0 || count > (size - at) / itemBytes || count > Integer.MAX_VALUE - 8) {
+    int left = bytes.remaining();
+    if (count < 0 || count > left / itemBytes) {
       throw InputException.at(
           file.path,
-          "at byte " + (at - 8) + ": a " + what + " of " + Long.toUnsignedString(count) + " items does not fit in the "
-              + (size - at) + " bytes that follow (is the file truncated?)");
+          "at byte " + (position() - 8) + ": a " + what + " of " + Long.toUnsignedString(count)
+              + " items does not fit in the " + left + " bytes that follow (is the file truncated?)");
     }
     return (int) count;
   }
 
-  private long advance(long bytes) {
-    if (bytes > size - at) {
+  private ByteBuffer need(int length) {
+    if (length > bytes.remaining()) {
       throw InputException.at(
-          file.path, "truncated: expected " + bytes + " bytes at byte " + at + ", the file ends at " + size);
+          file.path,
+          "truncated: expected " + length + " bytes at byte " + bytes.position() + ", the file ends at " + bytes.limit());
     }
-    long from = at;
-    at += bytes;
-    return from;
+    return bytes;
   }
 }

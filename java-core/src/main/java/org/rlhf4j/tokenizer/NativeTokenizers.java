@@ -3,17 +3,23 @@ package org.rlhf4j.tokenizer;
 import ai.djl.huggingface.tokenizers.jni.LibUtils;
 import ai.djl.huggingface.tokenizers.jni.TokenizersLibrary;
 import java.io.IOException;
+import java.io.InputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.LinkedHashMap;
-import java.util.Map;
+import java.nio.file.StandardCopyOption;
+import java.util.Locale;
+import java.util.Properties;
 
 /**
- * Loads the native library of Hugging Face tokenizers that DJL packages, and calls it directly. DJL's own
- * HuggingFaceTokenizer is not used: its constructors report to a usage counter over the network, and it truncates to 512
- * tokens with a warning unless told otherwise on every path.
+ * Loads the native library of Hugging Face tokenizers that DJL packages, and calls it directly.
+ *
+ * <p>DJL's own classes above it are not used: HuggingFaceTokenizer reports to a usage counter over the network and truncates
+ * to 512 tokens unless told otherwise on every path; its loader asks about GPUs, may download another build, and costs a
+ * tenth of a second. So the library is unpacked here, once, into a cache folder.
  */
 final class NativeTokenizers {
+  private static final String RESOURCES = "/native/lib/";
+
   private NativeTokenizers() {}
 
   /** The library; loaded once, on first use. Throws IllegalStateException when this platform has none. */
@@ -26,43 +32,85 @@ final class NativeTokenizers {
   }
 
   private static TokenizersLibrary load() {
-    Map<String, String> wanted = new LinkedHashMap<>();
-    wanted.put("ai.djl.offline", "true"); // else a machine with a GPU downloads another build of the library
-    wanted.put("OPT_OUT_TRACKING", "true");
-    Path cache = Path.of(System.getProperty("user.home", "."), ".djl.ai");
-    if (System.getProperty("ENGINE_CACHE_DIR") == null && System.getProperty("DJL_CACHE_DIR") == null
-        && System.getenv("ENGINE_CACHE_DIR") == null && System.getenv("DJL_CACHE_DIR") == null && !canCreate(cache)) {
-      wanted.put("ENGINE_CACHE_DIR", Path.of(System.getProperty("java.io.tmpdir"), "djl.ai").toString());
-    }
-    Map<String, String> before = new LinkedHashMap<>();
-    wanted.forEach((key, value) -> before.put(key, System.setProperty(key, value)));
+    String platform = platform();
+    String file = platform.startsWith("osx") ? "libtokenizers.dylib" : "libtokenizers.so";
+    String resource = RESOURCES + platform + "/cpu/" + file;
     try {
-      LibUtils.checkStatus();
+      if (TokenizersLibrary.class.getResource(resource) == null) {
+        // Windows needs more than one file: left to DJL, kept off the network.
+        System.setProperty("ai.djl.offline", "true");
+        LibUtils.checkStatus();
+      } else {
+        loadUnpacked(resource, "tokenizers-" + version() + "-" + platform, file);
+      }
       return TokenizersLibrary.LIB;
-    } catch (RuntimeException | LinkageError e) {
+    } catch (IOException | RuntimeException | LinkageError e) {
       throw new IllegalStateException(
-          "the native library of Hugging Face tokenizers could not be loaded for " + System.getProperty("os.name") + " "
-              + System.getProperty("os.arch") + " (it is unpacked below " + cache
-              + "; the environment variable ENGINE_CACHE_DIR names another folder): " + e.getMessage(),
+          "the native library of Hugging Face tokenizers could not be loaded on " + platform
+              + " (RLHF4J_CACHE names the folder it is unpacked in): " + e.getMessage(),
           e);
-    } finally {
-      before.forEach(
-          (key, value) -> {
-            if (value == null) {
-              System.clearProperty(key);
-            } else {
-              System.setProperty(key, value);
-            }
-          });
     }
   }
 
-  private static boolean canCreate(Path folder) {
+  private static void loadUnpacked(String resource, String folder, String file) throws IOException {
+    Path cache = cacheFolder();
+    if (cache != null) {
+      Path library = cache.resolve(folder).resolve(file);
+      if (!Files.isRegularFile(library)) {
+        Files.createDirectories(library.getParent());
+        // Two processes may unpack at once: each writes its own file, the renames are atomic.
+        Path own = Files.createTempFile(library.getParent(), file, ".tmp");
+        unpack(resource, own);
+        Files.move(own, library, StandardCopyOption.ATOMIC_MOVE);
+      }
+      System.load(library.toAbsolutePath().toString());
+      return;
+    }
+    // No home to write to: a private folder for this process, since a shared one could be tampered with.
+    Path own = Files.createTempDirectory("rlhf4j");
+    Path library = own.resolve(file);
+    unpack(resource, library);
+    System.load(library.toString());
+    Files.deleteIfExists(library); // mapped by now
+    Files.deleteIfExists(own);
+  }
+
+  private static void unpack(String resource, Path file) throws IOException {
+    try (InputStream in = TokenizersLibrary.class.getResourceAsStream(resource)) {
+      Files.copy(in, file, StandardCopyOption.REPLACE_EXISTING);
+    }
+  }
+
+  /** RLHF4J_CACHE, else the user's cache folder; null when neither can be written. */
+  private static Path cacheFolder() {
+    String named = System.getenv("RLHF4J_CACHE");
+    String xdg = System.getenv("XDG_CACHE_HOME");
+    Path folder =
+        named != null && !named.isEmpty()
+            ? Path.of(named)
+            : (xdg != null && !xdg.isEmpty() ? Path.of(xdg) : Path.of(System.getProperty("user.home", "."), ".cache"))
+                .resolve("rlhf4j");
     try {
       Files.createDirectories(folder);
-      return Files.isWritable(folder);
+      return Files.isWritable(folder) ? folder : null;
     } catch (IOException e) {
-      return false;
+      return null;
     }
+  }
+
+  private static String version() throws IOException {
+    Properties properties = new Properties();
+    try (InputStream in = TokenizersLibrary.class.getResourceAsStream(RESOURCES + "tokenizers.properties")) {
+      if (in != null) {
+        properties.load(in);
+      }
+    }
+    return properties.getProperty("version", "unknown");
+  }
+
+  private static String platform() {
+    String os = System.getProperty("os.name").toLowerCase(Locale.ROOT);
+    String arch = System.getProperty("os.arch").equals("amd64") ? "x86_64" : System.getProperty("os.arch");
+    return (os.startsWith("mac") ? "osx" : os.startsWith("win") ? "win" : "linux") + "-" + arch;
   }
 }

@@ -21,6 +21,7 @@ public final class Tokenizer implements AutoCloseable {
   private final SpecialTokens special;
   private final TokenizersLibrary library;
   private long handle;
+  private volatile Vocabulary added;
   private volatile Vocabulary vocabulary;
 
   private Tokenizer(String tokenizerJson, SpecialTokens special, TokenizersLibrary library, long handle) {
@@ -101,7 +102,16 @@ public final class Tokenizer implements AutoCloseable {
 
   /** The id of a token, by its exact text in the vocabulary ({@code <|im_end|>}, {@code Ġthe}). */
   public OptionalInt id(String token) {
-    Integer id = token == null ? null : vocabulary().id(token);
+    if (token == null) {
+      return OptionalInt.empty();
+    }
+    if (added == null) {
+      added = parse(true);
+    }
+    Integer id = added.id(token);
+    if (id == null) {
+      id = vocabulary().id(token);
+    }
     return id == null ? OptionalInt.empty() : OptionalInt.of(id);
   }
 
@@ -133,16 +143,19 @@ public final class Tokenizer implements AutoCloseable {
   }
 
   private Vocabulary vocabulary() {
-    Vocabulary known = vocabulary;
-    if (known == null) {
-      try {
-        // Two threads may both read it; they get equal results.
-        vocabulary = known = Vocabulary.parse(tokenizerJson);
-      } catch (IOException e) {
-        throw new InputException("tokenizer.json: not valid JSON: " + e.getMessage(), e);
-      }
+    if (vocabulary == null) {
+      vocabulary = parse(false);
     }
-    return known;
+    return vocabulary;
+  }
+
+  /** Two threads may both come here; they get equal results. */
+  private Vocabulary parse(boolean addedOnly) {
+    try {
+      return Vocabulary.parse(tokenizerJson, addedOnly);
+    } catch (IOException e) {
+      throw new InputException("tokenizer.json: not valid JSON: " + e.getMessage(), e);
+    }
   }
 
   private synchronized long open() {

@@ -26,8 +26,12 @@ final class Vocabulary {
 
   private Vocabulary() {}
 
-  /** Throws IOException (Jackson's) when the text is not JSON. */
-  static Vocabulary parse(String tokenizerJson) throws IOException {
+  /**
+   * Throws IOException (Jackson's) when the text is not JSON.
+   *
+   * @param addedOnly stop after the added tokens, which stand in front of the large vocabulary and hold BOS, EOS and so on
+   */
+  static Vocabulary parse(String tokenizerJson, boolean addedOnly) throws IOException {
     Vocabulary vocabulary = new Vocabulary();
     try (JsonParser parser = FACTORY.createParser(tokenizerJson)) {
       parser.nextToken();
@@ -35,7 +39,12 @@ final class Vocabulary {
         String field = parser.currentName();
         parser.nextToken();
         switch (field) {
-          case "added_tokens" -> vocabulary.addedTokens(parser);
+          case "added_tokens" -> {
+            vocabulary.addedTokens(parser);
+            if (addedOnly) {
+              return vocabulary;
+            }
+          }
           case "model" -> vocabulary.model(parser);
           default -> parser.skipChildren();
         }
