@@ -209,12 +209,17 @@ public final class CausalLm implements AutoCloseable {
 
   /** The last hidden states after the final norm, [T,H] in {@link #dtype}. */
   public Var hidden(Graph g, PackedBatch batch) {
-    return hidden(g, batch, null, null, null);
+    return hidden(g, batch, false);
+  }
+
+  /** As {@link #hidden(Graph, PackedBatch)}; with {@code recompute} the backward computes each layer's activations again. */
+  public Var hidden(Graph g, PackedBatch batch, boolean recompute) {
+    return hidden(g, batch, null, null, null, recompute);
   }
 
   /** As {@link #hidden(Graph, PackedBatch)}, keeping keys and values: row t's sequence is slot {@code slots[t]} (i32 [T]). */
   public Var prefill(Graph g, PackedBatch batch, KvCache cache, Tensor slots) {
-    return hidden(g, batch, cache, slots, null);
+    return hidden(g, batch, cache, slots, null, false);
   }
 
   /**
@@ -223,17 +228,21 @@ public final class CausalLm implements AutoCloseable {
    * @param lengths i32 [B]: tokens of the row's slot, the new one included
    */
   public Var decode(Graph g, PackedBatch batch, KvCache cache, Tensor slots, Tensor lengths) {
-    return hidden(g, batch, cache, slots, lengths);
+    return hidden(g, batch, cache, slots, lengths, false);
   }
 
-  private Var hidden(Graph g, PackedBatch batch, KvCache cache, Tensor slots, Tensor lengths) {
+  private Var hidden(
+      Graph g, PackedBatch batch, KvCache cache, Tensor slots, Tensor lengths, boolean recompute) {
     Var h = Embedding.apply(g, embedding, batch.ids());
     for (int i = 0; i < layers.size(); i++) {
       Attention.Cache kept = cache == null ? null : cache.layer(i, slots);
-      if (g.isRecording()) {
-        h = layers.get(i).apply(g, h, batch, invFreq, kept, lengths);
+      DecoderLayer layer = layers.get(i);
+      if (g.isRecording() && recompute) {
+        h = g.recompute(h, step -> layer.apply(step.graph(), step.input(), batch, invFreq, kept, lengths));
+      } else if (g.isRecording()) {
+        h = layer.apply(g, h, batch, invFreq, kept, lengths);
       } else {
-        h = inferLayer(g, layers.get(i), h, batch, kept, lengths);
+        h = inferLayer(g, layer, h, batch, kept, lengths);
       }
     }
     return RmsNorm.apply(g, h, finalNorm, config.rmsNormEps(), dtype());

@@ -1,0 +1,54 @@
+package org.rlhf4j.algorithms;
+
+import org.rlhf4j.tensor.DType;
+import org.rlhf4j.tensor.Kernels;
+import org.rlhf4j.tensor.Scope;
+import org.rlhf4j.tensor.Tensor;
+
+/** The maths of PPO between scoring and updating, on packed response tokens. DESIGN §4, steps 3 and 4. */
+public final class PpoMath {
+  private PpoMath() {}
+
+  /**
+   * Advantages of a batch, all f32 [N].
+   *
+   * @param rewards −β·KL, plus the score at each response's last token
+   * @param advantages as the policy loss takes them: whitened, if configured
+   * @param returns unwhitened advantages + values
+   */
+  public record Advantages(Tensor rewards, Tensor advantages, Tensor returns) {}
+
+  /**
+   * Shapes the rewards, then generalised advantage estimation, then whitening over all valid tokens of the batch.
+   *
+   * @param scores f32 [B], after clipping and normalisation
+   */
+  public static Advantages advantages(
+      Scope scope,
+      Scores s,
+      float[] scores,
+      double klCoef,
+      double gamma,
+      double lam,
+      boolean whitenRewards,
+      boolean whitenAdvantages) {
+    long n = s.logp().elements();
+    Tensor rewards = scope.allocate(DType.F32, n);
+    Tensor advantages = scope.allocate(DType.F32, n);
+    Tensor returns = scope.allocate(DType.F32, n);
+    Kernels.shapedRewards(rewards, s.kl(), scope.of(scores), s.starts(), (float) klCoef);
+    if (whitenRewards) {
+      Kernels.whiten(rewards, rewards, false);
+    }
+    Kernels.gae(advantages, returns, rewards, s.values(), s.starts(), (float) gamma, (float) lam);
+    if (whitenAdvantages) {
+      Kernels.whiten(advantages, advantages, true);
+    }
+    return new Advantages(rewards, advantages, returns);
+  }
+
+  /** 1 − mean((V−R)²) / var(R): how much of the returns' spread the values explain. */
+  public static double explainedVariance(double valueError, double returnsVariance) {
+    return returnsVariance == 0 ? 0 : 1 - valueError / returnsVariance;
+  }
+}

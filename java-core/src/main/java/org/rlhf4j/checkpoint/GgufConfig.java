@@ -1,0 +1,165 @@
+package org.rlhf4j.checkpoint;
+
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.LinkedHashSet;
+import java.util.Map;
+import java.util.Set;
+import org.rlhf4j.InputException;
+import org.rlhf4j.json.Json;
+
+/** Writes a GGUF file's metadata as the config.json and generation_config.json that its model had. */
+final class GgufConfig {
+  /** llama.cpp's architecture to transformers' model class. Each has the tensors that {@link GgufNames} knows. */
+  private static final Map<String, String> ARCHITECTURES =
+      Map.of("llama", "LlamaForCausalLM", "qwen2", "Qwen2ForCausalLM", "qwen3", "Qwen3ForCausalLM");
+
+  private final GgufFile gguf;
+  private final GgufMetadata metadata;
+  private final Path file;
+  private final String architecture;
+
+  private GgufConfig(GgufFile gguf) {
+    this.gguf = gguf;
+    this.metadata = gguf.metadata();
+    this.file = gguf.path();
+    this.architecture = metadata.require("general.architecture", String.class);
+  }
+
+  static ObjectNode config(GgufFile gguf) {
+    return new GgufConfig(gguf).config();
+  }
+
+  private ObjectNode config() {
+    String modelClass = ARCHITECTURES.get(architecture);
+    if (modelClass == null) {
+      throw InputException.at(
+          file, "general.architecture: expected one of llama, qwen2, qwen3, found '" + architecture + "'");
+    }
+    long hidden = positive("embedding_length");
+    long heads = positive("attention.head_count");
+    if (hidden % heads != 0 && !metadata.has(architecture + ".attention.key_length")) {
+      throw InputException.at(file, "embedding_length " + hidden + " is no multiple of attention.head_count " + heads);
+    }
+    long headDim = optional("attention.key_length", hidden / heads);
+    long rotary = optional("rope.dimension_count", headDim);
+    if (rotary != headDim) {
+      throw InputException.at(
+          file, architecture + ".rope.dimension_count: expected the whole head (" + headDim + "), found " + rotary);
+    }
+    ObjectNode config = Json.MAPPER.createObjectNode();
+    config.putArray("architectures").add(modelClass);
+    config.put("model_type", architecture);
+    config.put("hidden_size", hidden);
+    config.put("intermediate_size", positive("feed_forward_length"));
+    config.put("num_hidden_layers", positive("block_count"));
+    config.put("num_attention_heads", heads);
+    config.put("num_key_value_heads", optional("attention.head_count_kv", heads));
+    config.put("head_dim", headDim);
+    config.put("hidden_act", "silu");
+    config.put("max_position_embeddings", positive("context_length"));
+    config.put("rms_norm_eps", decimal("attention.layer_norm_rms_epsilon", null));
+    config.put("rope_theta", decimal("rope.freq_base", 10000.0));
+    ropeScaling(config, headDim);
+    config.put("vocab_size", gguf.tensor("token_embd.weight").shape()[0]);
+    config.put("tie_word_embeddings", !gguf.tensors().containsKey("output.weight"));
+    if (architecture.equals("llama")) {
+      config.put("attention_bias", gguf.tensors().containsKey("blk.0.attn_q.bias"));
+      config.put("mlp_bias", gguf.tensors().containsKey("blk.0.ffn_up.bias"));
+    }
+    tokenId(config, "bos_token_id", "tokenizer.ggml.bos_token_id");
+    tokenId(config, "eos_token_id", "tokenizer.ggml.eos_token_id");
+    tokenId(config, "pad_token_id", "tokenizer.ggml.padding_token_id");
+    return config;
+  }
+
+  /**
+   * Generation ends at EOS, and at the end-of-turn token where the file names one: Llama 3's chat models end a turn with the
+   * latter.
+   */
+  static ObjectNode generationConfig(GgufFile gguf) {
+    GgufMetadata metadata = gguf.metadata();
+    ObjectNode config = Json.MAPPER.createObjectNode();
+    metadata.integer("tokenizer.ggml.bos_token_id").ifPresent(id -> config.put("bos_token_id", (int) id));
+    Set<Integer> ends = new LinkedHashSet<>();
+    metadata.integer("tokenizer.ggml.eos_token_id").ifPresent(id -> ends.add((int) id));
+    metadata.integer("tokenizer.ggml.eot_token_id").ifPresent(id -> ends.add((int) id));
+    if (ends.size() == 1) {
+      config.put("eos_token_id", ends.iterator().next());
+    } else if (ends.size() > 1) {
+      ArrayNode list = config.putArray("eos_token_id");
+      ends.forEach(list::add);
+    }
+    metadata.integer("tokenizer.ggml.padding_token_id").ifPresent(id -> config.put("pad_token_id", (int) id));
+    return config;
+  }
+
+  private void ropeScaling(ObjectNode config, long headDim) {
+    StoredTensor factors = gguf.tensors().get("rope_freqs.weight");
+    if (factors != null) {
+      if (factors.elements() != headDim / 2) {
+        throw InputException.at(
+            file, "tensor 'rope_freqs.weight': expected " + headDim / 2 + " factors, found " + factors.elements());
+      }
+      float[] values = new float[(int) factors.elements()];
+      factors.read(0, values.length, values, 0);
+      config.set("rope_scaling", RopeFactors.describe(values, config.get("rope_theta").doubleValue()));
+      return;
+    }
+    String type = metadata.get(architecture + ".rope.scaling.type", String.class);
+    if (type == null || type.equals("none")) {
+      return;
+    }
+    if (!type.equals("linear")) {
+      throw InputException.at(
+          file, architecture + ".rope.scaling.type: expected none, linear or a tensor rope_freqs.weight, found '" + type + "'");
+    }
+    ObjectNode scaling = config.putObject("rope_scaling");
+    scaling.put("rope_type", "linear");
+    scaling.put("factor", decimal("rope.scaling.factor", 1.0));
+  }
+
+  private void tokenId(ObjectNode config, String name, String key) {
+    metadata
+        .integer(key)
+        .ifPresentOrElse(id -> config.put(name, (int) id), () -> config.putNull(name));
+  }
+
+  private long positive(String key) {
+    long value = integer(architecture + "." + key);
+    if (value < 1 || value > Integer.MAX_VALUE) {
+      throw InputException.at(file, architecture + "." + key + ": expected a positive number, found " + value);
+    }
+    return value;
+  }
+
+  private long optional(String key, long byDefault) {
+    return metadata.has(architecture + "." + key) ? positive(key) : byDefault;
+  }
+
+  /** A number, or a list (one for each layer) of equal numbers. */
+  private long integer(String key) {
+    Object value = metadata.values().get(key);
+    if (value instanceof long[] each && each.length > 0 && Arrays.stream(each).distinct().count() == 1) {
+      return each[0];
+    }
+    if (value instanceof long[]) {
+      throw InputException.at(file, key + ": layers that differ are not supported");
+    }
+    return metadata.require(key, Long.class);
+  }
+
+  /** A float as the decimal number that was meant: 1e-5, not 9.999999747378752e-6. */
+  private double decimal(String key, Double byDefault) {
+    Object value = metadata.values().get(architecture + "." + key);
+    if (value instanceof Float f) {
+      return Double.parseDouble(f.toString());
+    }
+    if (value == null && byDefault != null) {
+      return byDefault;
+    }
+    return metadata.require(architecture + "." + key, Double.class);
+  }
+}

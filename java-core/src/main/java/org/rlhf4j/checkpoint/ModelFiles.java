@@ -1,0 +1,156 @@
+package org.rlhf4j.checkpoint;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.LinkedHashSet;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.rlhf4j.InputException;
+import org.rlhf4j.json.Json;
+import org.rlhf4j.tokenizer.Tokenizer;
+
+/**
+ * What {@code --model PATH} names, opened: a Hugging Face folder, or one GGUF file that is made to look like one. Tensors
+ * have Hugging Face's names, shapes and row order; the configuration is in the terms of its config.json. Weights are
+ * mapped, not read, and the tokenizer is loaded when it is first asked for, so opening is fast.
+ *
+ * <p>Closing unmaps the weights and closes the tokenizer.
+ */
+public abstract sealed class ModelFiles implements AutoCloseable permits HuggingFaceFolder, GgufModel {
+  private final Path path;
+  private Tokenizer tokenizer;
+
+  ModelFiles(Path path) {
+    this.path = path;
+  }
+
+  /**
+   * Opens a folder or a GGUF file.
+   *
+   * @throws InputException when the path is missing, or is a folder without config.json or weights, or holds something
+   *     else: the message says what was expected and what was found
+   */
+  public static ModelFiles open(Path path) {
+    if (Files.isDirectory(path)) {
+      return HuggingFaceFolder.openFolder(path);
+    }
+    if (!Files.exists(path)) {
+      throw InputException.at(path, "no such model: expected a Hugging Face folder or a GGUF file");
+    }
+    if (!path.getFileName().toString().endsWith(".gguf") && !startsWithGguf(path)) {
+      throw InputException.at(
+          path, "expected a GGUF file, or the Hugging Face folder that holds config.json, found another kind of file");
+    }
+    return GgufModel.openFile(path);
+  }
+
+  private static boolean startsWithGguf(Path path) {
+    try (var in = Files.newInputStream(path)) {
+      return "GGUF".equals(new String(in.readNBytes(4), StandardCharsets.ISO_8859_1));
+    } catch (IOException e) {
+      throw new InputException(path + ": cannot be read: " + e.getMessage(), e);
+    }
+  }
+
+  /** As the user named it. */
+  public Path path() {
+    return path;
+  }
+
+  /** True for a GGUF file. */
+  public abstract boolean isGguf();
+
+  /**
+   * The configuration in the terms of Hugging Face's config.json. From a folder: that file as it is (newer ones have {@code
+   * rope_parameters}, older ones {@code rope_theta} and {@code rope_scaling}). From GGUF: the older form, synthesised; rotary
+   * factors that are not Llama 3's formula appear as {@code rope_scaling = {"rope_type": "factors", "factors": [head_dim/2
+   * numbers that divide the frequencies]}}.
+   */
+  public abstract JsonNode config();
+
+  /** generation_config.json; an empty object when there is none. */
+  public abstract JsonNode generationConfig();
+
+  /** tokenizer_config.json, with {@code chat_template} inside when there is one; an empty object when there is none. */
+  public abstract ObjectNode tokenizerConfig();
+
+  /** The chat template's source, if the model has one. */
+  public Optional<String> chatTemplateSource() {
+    JsonNode template = tokenizerConfig().path("chat_template");
+    return template.isTextual() ? Optional.of(template.textValue()) : Optional.empty();
+  }
+
+  abstract TensorFile weights();
+
+  abstract Tokenizer loadTokenizer();
+
+  /** All tensors under Hugging Face names. */
+  public Map<String, StoredTensor> tensors() {
+    return weights().tensors();
+  }
+
+  /** One tensor; an InputException names the file, the tensor and the nearest names when there is none. */
+  public StoredTensor tensor(String hfName) {
+    return weights().tensor(hfName);
+  }
+
+  /** The model's tokenizer, loaded on the first call. Owned by this object. */
+  public synchronized Tokenizer tokenizer() {
+    if (tokenizer == null) {
+      tokenizer = loadTokenizer();
+    }
+    return tokenizer;
+  }
+
+  /**
+   * The tokens that end a generation: {@code eos_token_id} (a number or a list) of generation_config.json, else of config.json.
+   * Empty when neither has one.
+   */
+  public Set<Integer> eosIds() {
+    for (JsonNode source : new JsonNode[] {generationConfig(), config()}) {
+      JsonNode eos = source.path("eos_token_id");
+      if (eos.isInt()) {
+        return Set.of(eos.intValue());
+      }
+      if (eos.isArray()) {
+        Set<Integer> ids = new LinkedHashSet<>();
+        for (JsonNode id : eos) {
+          if (!id.isInt()) {
+            throw InputException.at(path, "eos_token_id: expected whole numbers, found " + Json.kind(id));
+          }
+          ids.add(id.intValue());
+        }
+        return ids;
+      }
+      if (!eos.isMissingNode() && !eos.isNull()) {
+        throw InputException.at(path, "eos_token_id: expected a whole number or a list, found " + Json.kind(eos));
+      }
+    }
+    return Set.of();
+  }
+
+  @Override
+  public synchronized void close() {
+    if (tokenizer != null) {
+      tokenizer.close();
+    }
+    weights().close();
+  }
+
+  /** The names in a folder, for messages: at most a dozen. */
+  static String listing(Path folder) {
+    try (Stream<Path> files = Files.list(folder)) {
+      String names = files.map(f -> f.getFileName().toString()).sorted().limit(12).collect(Collectors.joining(", "));
+      return names.isEmpty() ? "an empty folder" : names;
+    } catch (IOException e) {
+      return "a folder that cannot be listed";
+    }
+  }
+}

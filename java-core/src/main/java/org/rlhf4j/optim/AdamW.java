@@ -1,0 +1,101 @@
+package org.rlhf4j.optim;
+
+import org.rlhf4j.graph.Parameters;
+import org.rlhf4j.tensor.AdamWConfig;
+import org.rlhf4j.tensor.DType;
+import org.rlhf4j.tensor.Kernels;
+import org.rlhf4j.tensor.Scope;
+import org.rlhf4j.tensor.Tensor;
+
+/** AdamW over one set of parameters, with the gradient's norm clipped: one fused kernel a step. */
+public final class AdamW implements AutoCloseable {
+  /**
+   * What stays the same from step to step.
+   *
+   * @param weightDecay on matrices alone
+   * @param maxGradNorm 0: no clipping
+   */
+  public record Hyper(float beta1, float beta2, float eps, float weightDecay, float maxGradNorm) {
+    /** torch.optim.AdamW's betas and epsilon, no weight decay, gradients clipped to norm 1. */
+    public static Hyper defaults() {
+      return new Hyper(0.9f, 0.999f, 1e-8f, 0, 1);
+    }
+  }
+
+  private final Parameters parameters;
+  private final Hyper hyper;
+  private final Scope scope;
+  private final Tensor m;
+  private final Tensor v;
+  private final Tensor norm;
+  private int steps;
+
+  public AdamW(Parameters parameters, Hyper hyper) {
+    this.parameters = parameters;
+    this.hyper = hyper;
+    scope = parameters.values().device().scope();
+    m = scope.zeros(DType.F32, parameters.count());
+    v = scope.zeros(DType.F32, parameters.count());
+    norm = scope.zeros(DType.F32, 1);
+  }
+
+  /**
+   * Updates the parameters from their gradients and sets those to zero.
+   *
+   * @return the gradient's norm before clipping, as a tensor f32 [1]: read it when it is needed
+   */
+  public Tensor step(double learningRate) {
+    steps++;
+    Kernels.gradNorm(norm, parameters.grads());
+    update(0, parameters.decayed(), learningRate, hyper.weightDecay());
+    update(parameters.decayed(), parameters.count(), learningRate, 0);
+    parameters.zeroGrads();
+    parameters.refresh();
+    return norm;
+  }
+
+  private void update(long from, long to, double learningRate, float weightDecay) {
+    if (from == to) {
+      return;
+    }
+    AdamWConfig config =
+        new AdamWConfig(
+            (float) learningRate, hyper.beta1(), hyper.beta2(), hyper.eps(), weightDecay, hyper.maxGradNorm(), steps);
+    Kernels.adamw(
+        parameters.values().rows(from, to),
+        m.rows(from, to),
+        v.rows(from, to),
+        parameters.grads().rows(from, to),
+        norm,
+        config);
+  }
+
+  /** Drops the gradients that have gathered since the last update. */
+  public void discard() {
+    parameters.zeroGrads();
+  }
+
+  /** How many updates have been made. */
+  public int steps() {
+    return steps;
+  }
+
+  /** First and second moments, f32 [n]: what an exact resume needs beside the values. */
+  public Tensor firstMoments() {
+    return m;
+  }
+
+  public Tensor secondMoments() {
+    return v;
+  }
+
+  /** Continues after {@code steps} updates; the moments are to be filled by the caller. */
+  public void resumeAt(int steps) {
+    this.steps = steps;
+  }
+
+  @Override
+  public void close() {
+    scope.close();
+  }
+}

@@ -1,0 +1,66 @@
+package org.rlhf4j.tokenizer;
+
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
+
+/**
+ * How text is split before byte-level BPE, by the name that a GGUF file gives in {@code tokenizer.ggml.pre}. Each entry is
+ * the split that the model's own tokenizer.json has.
+ */
+record PreTokenizers(String normalizer, String preTokenizer, boolean ignoreMerges, boolean addBos) {
+  private static final String BYTE_LEVEL_WITH_REGEX =
+      "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":true}";
+  private static final String BYTE_LEVEL =
+      "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":false}";
+
+  private static final String LLAMA3 =
+      "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"
+          + "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+  private static final String QWEN2 = LLAMA3.replace("\\p{N}{1,3}", "\\p{N}");
+  private static final String TEKKEN =
+      "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+"
+          + "|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*"
+          + "|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+  private static final Map<String, PreTokenizers> BY_NAME = new LinkedHashMap<>();
+
+  static {
+    PreTokenizers gpt2 = new PreTokenizers("null", BYTE_LEVEL_WITH_REGEX, false, false);
+    PreTokenizers digits =
+        new PreTokenizers(
+            "null",
+            "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true},"
+                + BYTE_LEVEL_WITH_REGEX + "]}",
+            false,
+            false);
+    register(gpt2, "gpt-2", "gpt2", "phi-2", "mpt", "olmo");
+    register(digits, "smollm", "starcoder", "refact", "command-r", "codeshell");
+    register(split(LLAMA3, "null", true, true), "llama-bpe", "llama3", "llama-v3");
+    register(split(QWEN2, "{\"type\":\"NFC\"}", false, false), "qwen2", "deepseek-r1-qwen");
+    register(split(TEKKEN, "null", true, true), "tekken");
+  }
+
+  private static void register(PreTokenizers kind, String... names) {
+    for (String name : names) {
+      BY_NAME.put(name, kind);
+    }
+  }
+
+  private static PreTokenizers split(String regex, String normalizer, boolean ignoreMerges, boolean addBos) {
+    String split =
+        "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\""
+            + regex.replace("\\", "\\\\") + "\"},\"behavior\":\"Isolated\",\"invert\":false}," + BYTE_LEVEL + "]}";
+    return new PreTokenizers(normalizer, split, ignoreMerges, addBos);
+  }
+
+  /** Null when the name is unknown. */
+  static PreTokenizers of(String name) {
+    return BY_NAME.get(name);
+  }
+
+  static Set<String> names() {
+    return new TreeSet<>(BY_NAME.keySet());
+  }
+}

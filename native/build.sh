@@ -1,0 +1,49 @@
+#!/bin/sh
+# Builds the native library: native/build.sh [--tests] [PRESET]     PRESET: cpu (default) or asan
+#   --tests   the test programs too (needs GoogleTest)
+# Does no more than `cmake --preset` and `cmake --build --preset` would, with Ninja where it is installed, and names what is
+# missing on a bare machine.
+set -eu
+root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd -P)
+
+tests=OFF
+preset=cpu
+for arg; do
+  case $arg in
+    --tests) tests=ON ;;
+    -*) echo "native/build.sh: unknown option $arg" >&2; exit 2 ;;
+    *) preset=$arg ;;
+  esac
+done
+dir=$root/build/$preset
+
+missing=
+have() { command -v "$1" >/dev/null 2>&1; }
+need() { missing="$missing
+  $1: install the package $2"; }
+{ [ -n "${CXX:-}" ] && have "${CXX%% *}"; } || have c++ || have g++ || have clang++ || need "a C++20 compiler (GCC >= 11 or clang >= 14)" "g++"
+if ! have cmake; then
+  need "cmake >= 3.21" "cmake"
+else
+  version=$(cmake --version | sed -n '1s/[^0-9]*\([0-9]*\.[0-9]*\).*/\1/p')
+  case $version in
+    [0-2].* | 3.[0-9] | 3.1[0-9] | 3.20) need "cmake >= 3.21 (found $version)" "cmake" ;;
+  esac
+fi
+have ninja || have make || need "ninja or make" "ninja-build"
+if [ -n "$missing" ]; then
+  echo "The native library cannot be built. Missing (package names are Debian's and Ubuntu's):$missing" >&2
+  exit 3
+fi
+
+jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+cd "$root"
+if [ ! -f "$dir/CMakeCache.txt" ] || { [ $tests = ON ] && ! grep -q '^RLHF4J_TESTS:BOOL=ON' "$dir/CMakeCache.txt"; }; then
+  have ninja && export CMAKE_GENERATOR="${CMAKE_GENERATOR:-Ninja}"
+  cmake --preset "$preset" -DRLHF4J_TESTS=$tests
+fi
+if [ $tests = ON ]; then
+  cmake --build --preset "$preset" --parallel "$jobs"
+else
+  cmake --build --preset "$preset" --parallel "$jobs" --target rlhf4j
+fi
