@@ -41,11 +41,6 @@ final class Checks {
     if (s.integer("max_steps") == 0) {
       throw s.problem("max_steps", "expected -1 or a whole number >= 1, found '0'");
     }
-    Object part = s.value("mini_batch_size");
-    if (part != null && (Integer) part > s.integer("batch_size")) {
-      throw s.problem(
-          "mini_batch_size", part + " is more than batch_size " + s.integer("batch_size"));
-    }
     if (s.number("learning_rate") == 0) {
       warn("learning_rate", "0: nothing will be learned");
     }
@@ -75,6 +70,10 @@ final class Checks {
   private void ppo() {
     int step = s.integer("mini_batch_size") * s.integer("gradient_accumulation_steps");
     int batch = s.integer("batch_size");
+    if (s.integer("mini_batch_size") > batch) {
+      throw s.problem(
+          "mini_batch_size", s.integer("mini_batch_size") + " is more than batch_size " + batch);
+    }
     if (step > batch) {
       throw s.problem(
           "gradient_accumulation_steps",

@@ -75,23 +75,17 @@ public final class Keys {
               .orElse(8, SFT, REWARD)
               .orElse(2, PPO)
               .atLeast(1),
-          Key.of(
-                  "mini_batch_size",
-                  INTEGER,
-                  "rows of one forward and backward pass; none: the batch")
-              .optional(SFT, REWARD)
-              .orElse(1, PPO)
-              .atLeast(1),
+          Key.of("mini_batch_size", INTEGER, "responses of a minibatch").orElse(1, PPO).atLeast(1),
           Key.of(
                   "gradient_accumulation_steps",
                   INTEGER,
                   "batches (ppo: minibatches) of one optimizer step")
               .orElse(1)
               .atLeast(1),
-          Key.of("num_train_epochs", INTEGER, "passes over the data")
-              .orElse(3, SFT)
-              .orElse(1, REWARD, PPO)
-              .atLeast(1),
+          Key.of("num_train_epochs", NUMBER, "passes over the data")
+              .orElse(3.0, SFT)
+              .orElse(1.0, REWARD, PPO)
+              .moreThan(0),
           Key.of("max_steps", INTEGER, "optimizer steps (ppo: batches); -1: by num_train_epochs")
               .orElse(-1)
               .atLeast(-1),
@@ -159,9 +153,13 @@ public final class Keys {
               .orElse(false, PPO),
           Key.of("use_score_norm", FLAG, "subtract their running mean too, and divide")
               .orElse(false, PPO),
-          Key.of("missing_eos_penalty", NUMBER, "taken off the score of a response without EOS")
-              .optional(PPO)
-              .atLeast(0),
+          Key.of(
+                  "missing_eos_penalty",
+                  NUMBER,
+                  "taken off the score of a response without EOS; 0: none")
+              .orElse(0.0, PPO)
+              .atLeast(0)
+              .noneIsZero(),
           Key.of("whiten_rewards", FLAG, "whiten token rewards, keeping their mean")
               .orElse(false, PPO),
           Key.of("whiten_advantages", FLAG, "whiten advantages over the batch").orElse(true, PPO),

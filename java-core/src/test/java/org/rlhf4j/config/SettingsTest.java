@@ -11,7 +11,6 @@ import java.nio.file.Path;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
-import java.util.OptionalDouble;
 import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -20,7 +19,6 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.rlhf4j.InputException;
-import org.rlhf4j.config.TrainingConfig.Schedule;
 
 class SettingsTest {
   @TempDir Path folder;
@@ -65,21 +63,20 @@ class SettingsTest {
   @Test
   void defaultsAreTheProjects() {
     PpoConfig c = PpoConfig.defaults();
-    assertEquals(0.2, c.reward().initKlCoef());
-    assertEquals(PpoConfig.KlPenalty.KL, c.reward().klPenalty());
-    assertEquals(1.0, c.reward().gamma());
-    assertEquals(0.95, c.reward().lam());
-    assertEquals(OptionalDouble.empty(), c.reward().missingEosPenalty());
-    assertEquals(0.2, c.update().cliprange());
-    assertEquals(0.5, c.update().vfCoef());
-    assertEquals(3, c.update().ppoEpochs());
+    assertEquals(0.2, c.initKlCoef());
+    assertEquals("kl", c.klPenalty());
+    assertEquals(1.0, c.gamma());
+    assertEquals(0.95, c.lam());
+    assertEquals(0, c.missingEosPenalty());
+    assertEquals(0.2, c.cliprange());
+    assertEquals(0.5, c.vfCoef());
+    assertEquals(3, c.ppoEpochs());
     assertEquals(2, c.training().batchSize());
-    assertEquals(1, c.training().miniBatchSize());
-    assertEquals(32, c.generation().maxNewTokens());
+    assertEquals(1, c.miniBatchSize());
+    assertEquals(32, c.maxNewTokens());
     assertEquals(8, c.lora().r());
     assertEquals(7, c.lora().targetModules().size());
-    assertEquals(Schedule.LINEAR, SftConfig.defaults().training().schedule());
-    assertEquals(8, SftConfig.defaults().training().miniBatchSize());
+    assertEquals("linear", SftConfig.defaults().training().lrSchedulerType());
   }
 
   @Test
@@ -237,11 +234,10 @@ class SettingsTest {
         PpoConfig.from(
             Settings.fromArguments(
                 Command.PPO, List.of("score_clip=none", "top_k=none", "missing_eos_penalty=1")));
-    assertEquals(0, c.reward().scoreClip());
-    assertEquals(0, c.generation().topK());
-    assertEquals(OptionalDouble.of(1), c.reward().missingEosPenalty());
-    assertEquals(
-        OptionalDouble.empty(), c.with("missing_eos_penalty", "none").reward().missingEosPenalty());
+    assertEquals(0, c.scoreClip());
+    assertEquals(0, c.topK());
+    assertEquals(1, c.missingEosPenalty());
+    assertEquals(0, c.with("missing_eos_penalty", "none").missingEosPenalty());
   }
 
   @ParameterizedTest
