@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.nio.channels.FileChannel;
 import java.nio.file.FileVisitResult;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.SimpleFileVisitor;
 import java.nio.file.StandardCopyOption;
@@ -13,8 +14,9 @@ import java.util.List;
 import java.util.stream.Stream;
 
 /**
- * A folder that appears whole or not at all: written beside its place under a hidden name, forced to disk, renamed. A
- * process that dies leaves either the old folder or the new one, and {@link #repair} removes what else it left.
+ * A folder that appears whole or not at all: written beside its place under a hidden name, forced
+ * to disk, renamed. A process that dies leaves either the old folder or the new one, and {@link
+ * #repair} removes what else it left.
  */
 final class AtomicFolder {
   private static final String NEW = ".new";
@@ -74,9 +76,11 @@ final class AtomicFolder {
     }
   }
 
-  /** Removes a folder and all in it, without following links; nothing happens if it is not there. */
+  /**
+   * Removes a folder and all in it, without following links; nothing happens if it is not there.
+   */
   static void delete(Path folder) throws IOException {
-    if (!Files.exists(folder, java.nio.file.LinkOption.NOFOLLOW_LINKS)) {
+    if (!Files.exists(folder, LinkOption.NOFOLLOW_LINKS)) {
       return;
     }
     Files.walkFileTree(
@@ -119,7 +123,9 @@ final class AtomicFolder {
     }
   }
 
-  /** Forces a folder's list of names; not every file system can, and then nothing is lost but this. */
+  /**
+   * Forces a folder's list of names; not every file system can, and then nothing is lost but this.
+   */
   private static void forceEntry(Path folder) {
     try (FileChannel list = FileChannel.open(folder, StandardOpenOption.READ)) {
       list.force(true);

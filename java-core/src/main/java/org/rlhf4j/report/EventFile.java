@@ -17,10 +17,11 @@ import java.util.zip.CRC32C;
 /**
  * A TensorBoard event file with scalars.
  *
- * <p>A file is a row of TFRecords: length (u64), masked CRC-32C of the length (u32), the bytes, masked CRC-32C of the
- * bytes (u32), little-endian. The bytes are an {@code Event} (tensorflow/core/util/event.proto): wall_time 1 (double),
- * step 2 (int64), file_version 3 (string), summary 5, session_log 7. A {@code Summary} (framework/summary.proto) has
- * values 1: tag 1 (string), simple_value 2 (float). A {@code SessionLog} has status 1, and 1 is START.
+ * <p>A file is a row of TFRecords: length (u64), masked CRC-32C of the length (u32), the bytes,
+ * masked CRC-32C of the bytes (u32), little-endian. The bytes are an {@code Event}
+ * (tensorflow/core/util/event.proto): wall_time 1 (double), step 2 (int64), file_version 3
+ * (string), summary 5, session_log 7. A {@code Summary} (framework/summary.proto) has values 1: tag
+ * 1 (string), simple_value 2 (float). A {@code SessionLog} has status 1, and 1 is START.
  */
 final class EventFile implements Closeable {
   private static final int MASK_DELTA = 0xa282ead8;
@@ -31,7 +32,10 @@ final class EventFile implements Closeable {
     this.file = file;
   }
 
-  /** A new file in {@code folder}; TensorBoard reads all of a folder's files, in the order of their names. */
+  /**
+   * A new file in {@code folder}; TensorBoard reads all of a folder's files, in the order of their
+   * names.
+   */
   static EventFile create(Path folder) throws IOException {
     Files.createDirectories(folder);
     long seconds = System.currentTimeMillis() / 1000;
@@ -57,10 +61,13 @@ final class EventFile implements Closeable {
             out -> {
               for (Map.Entry<String, ?> e : values.entrySet()) {
                 if (e.getValue() instanceof Number n) {
-                  out.writeByteArray(1, message(v -> {
-                    v.writeString(1, e.getKey());
-                    v.writeFloat(2, n.floatValue());
-                  }));
+                  out.writeByteArray(
+                      1,
+                      message(
+                          v -> {
+                            v.writeString(1, e.getKey());
+                            v.writeFloat(2, n.floatValue());
+                          }));
                 }
               }
             });

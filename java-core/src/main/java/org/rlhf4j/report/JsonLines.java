@@ -1,7 +1,6 @@
 package org.rlhf4j.report;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
-import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.BufferedInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.Closeable;
@@ -9,6 +8,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
@@ -17,15 +17,15 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Consumer;
+import org.rlhf4j.json.Json;
 
 /**
- * A file of one JSON object a line, each with the {@code step} it belongs to. A line reaches the operating system
- * before {@link #append} returns. Numbers that JSON lacks (NaN, infinities) become null.
+ * A file of one JSON object a line, each with the {@code step} it belongs to. A line reaches the
+ * operating system before {@link #append} returns. Numbers that JSON lacks (NaN, infinities) become
+ * null.
  */
 final class JsonLines implements Closeable {
   static final String STEP = "step";
-  private static final ObjectMapper JSON = new ObjectMapper();
-
   private final FileChannel file;
 
   JsonLines(Path path) throws IOException {
@@ -33,7 +33,7 @@ final class JsonLines implements Closeable {
   }
 
   void append(Map<String, ?> object) throws IOException {
-    ByteBuffer line = ByteBuffer.wrap((write(object) + "\n").getBytes(java.nio.charset.StandardCharsets.UTF_8));
+    ByteBuffer line = ByteBuffer.wrap((write(object) + "\n").getBytes(StandardCharsets.UTF_8));
     while (line.hasRemaining()) {
       file.write(line);
     }
@@ -52,14 +52,15 @@ final class JsonLines implements Closeable {
   /** One line of JSON. */
   static String write(Object value) {
     try {
-      return JSON.writeValueAsString(safe(value));
+      return Json.MAPPER.writeValueAsString(safe(value));
     } catch (JsonProcessingException e) {
       throw new IllegalArgumentException("not writable as JSON: " + e.getOriginalMessage(), e);
     }
   }
 
   private static Object safe(Object value) {
-    if (value instanceof Double d && !Double.isFinite(d) || value instanceof Float f && !Float.isFinite(f)) {
+    if (value instanceof Double d && !Double.isFinite(d)
+        || value instanceof Float f && !Float.isFinite(f)) {
       return null;
     }
     if (value instanceof Map<?, ?> map) {
@@ -76,13 +77,13 @@ final class JsonLines implements Closeable {
   }
 
   /**
-   * Hands every whole line of {@code path} to {@code each}, in order. A last line without its end, as a process that
-   * died leaves it, is not read; a file that is not there has no lines.
+   * Hands every whole line of {@code path} to {@code each}, in order. A last line without its end,
+   * as a process that died leaves it, is not read; a file that is not there has no lines.
    *
    * @throws IOException naming FILE:LINE if a line is not a JSON object
    */
   static void read(Path path, Consumer<Map<String, Object>> each) throws IOException {
-    scan(path, (bytes, end) -> each.accept(bytes));
+    scan(path, (object, end) -> each.accept(object));
   }
 
   /** Cuts {@code path} before the first line of a later step, or that is not whole. */
@@ -135,7 +136,7 @@ final class JsonLines implements Closeable {
   @SuppressWarnings("unchecked")
   private static Map<String, Object> parse(Path path, long number, byte[] line) throws IOException {
     try {
-      return JSON.readValue(line, Map.class);
+      return Json.MAPPER.readValue(line, Map.class);
     } catch (JsonProcessingException e) {
       throw new IOException(path + ":" + number + ": not a JSON object: " + e.getOriginalMessage());
     }

@@ -2,9 +2,11 @@ package org.rlhf4j.report;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.channels.FileLock;
 import java.nio.channels.OverlappingFileLockException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
@@ -23,8 +25,8 @@ import org.rlhf4j.config.ConfigYaml;
 import org.rlhf4j.config.Settings;
 
 /**
- * The folder of one run ({@code --out}), open for writing by one process. Failures to write are {@link
- * UncheckedIOException}.
+ * The folder of one run ({@code --out}), open for writing by one process. Failures to write are
+ * {@link UncheckedIOException}.
  */
 public final class RunFolder implements AutoCloseable {
   static final String CONFIG = "config.yaml";
@@ -60,8 +62,8 @@ public final class RunFolder implements AutoCloseable {
    * Makes the run folder {@code out}, or with the key {@code resume} opens the one that is there.
    *
    * @param versions of this program, Java, native library, written to config.yaml
-   * @throws InputException if {@code out} holds other files, or a run and {@code resume} is not set, or no run (or one
-   *     of another command) and it is set, or is in use
+   * @throws InputException if {@code out} holds other files, or a run and {@code resume} is not
+   *     set, or no run (or one of another command) and it is set, or is in use
    */
   public static RunFolder open(Path out, Settings settings, Map<String, String> versions) {
     boolean resume = Boolean.TRUE.equals(settings.flat().get("resume"));
@@ -114,7 +116,11 @@ public final class RunFolder implements AutoCloseable {
       changed = true;
       if (!NEUTRAL.contains(e.getKey())) {
         warnings.add(
-            settings.where(e.getKey()) + ": " + e.getValue() + " now, " + old
+            settings.where(e.getKey())
+                + ": "
+                + e.getValue()
+                + " now, "
+                + old
                 + " when the run began; the result is not that of one uninterrupted run");
       }
     }
@@ -159,7 +165,10 @@ public final class RunFolder implements AutoCloseable {
         });
   }
 
-  /** Appends one line to rollouts.jsonl: {@code query_ids}, {@code response_ids}, {@code score} and what else is known. */
+  /**
+   * Appends one line to rollouts.jsonl: {@code query_ids}, {@code response_ids}, {@code score} and
+   * what else is known.
+   */
   public void rollout(long step, Map<String, ?> rollout) {
     io(
         ROLLOUTS,
@@ -172,7 +181,8 @@ public final class RunFolder implements AutoCloseable {
   }
 
   /**
-   * Appends one line to samples.jsonl: an answer to the same query before and after training, for the report.
+   * Appends one line to samples.jsonl: an answer to the same query before and after training, for
+   * the report.
    *
    * @param when "before" or "after"
    * @param sample {@code query}, {@code response}, and {@code score} if known
@@ -192,8 +202,8 @@ public final class RunFolder implements AutoCloseable {
   }
 
   /**
-   * Writes {@code checkpoints/step-N}, whole or not at all, after everything that was appended before has been forced
-   * to disk; then removes checkpoints beyond the number to keep.
+   * Writes {@code checkpoints/step-N}, whole or not at all, after everything that was appended
+   * before has been forced to disk; then removes checkpoints beyond the number to keep.
    *
    * @return the checkpoint's folder
    */
@@ -225,8 +235,8 @@ public final class RunFolder implements AutoCloseable {
   }
 
   /**
-   * Forgets everything after {@code step}, so that a run that goes on from there leaves the files of a run that was
-   * never interrupted. Step 0 forgets everything.
+   * Forgets everything after {@code step}, so that a run that goes on from there leaves the files
+   * of a run that was never interrupted. Step 0 forgets everything.
    */
   public void truncateTo(long step) {
     io(
@@ -315,7 +325,10 @@ public final class RunFolder implements AutoCloseable {
   }
 
   private List<JsonLines> open() {
-    return Stream.of(Optional.ofNullable(metrics), Optional.ofNullable(rollouts), Optional.ofNullable(samples))
+    return Stream.of(
+            Optional.ofNullable(metrics),
+            Optional.ofNullable(rollouts),
+            Optional.ofNullable(samples))
         .flatMap(Optional::stream)
         .toList();
   }
@@ -334,7 +347,7 @@ public final class RunFolder implements AutoCloseable {
   private static void writeConfig(Path out, Settings settings, Map<String, String> versions)
       throws IOException {
     String text = ConfigYaml.write(settings.with("resume", false).effective(versions));
-    replace(out.resolve(CONFIG), text.getBytes(java.nio.charset.StandardCharsets.UTF_8));
+    replace(out.resolve(CONFIG), text.getBytes(StandardCharsets.UTF_8));
   }
 
   private static void replace(Path file, byte[] bytes) throws IOException {
@@ -345,7 +358,7 @@ public final class RunFolder implements AutoCloseable {
             StandardOpenOption.CREATE,
             StandardOpenOption.WRITE,
             StandardOpenOption.TRUNCATE_EXISTING)) {
-      java.nio.ByteBuffer rest = java.nio.ByteBuffer.wrap(bytes);
+      ByteBuffer rest = ByteBuffer.wrap(bytes);
       while (rest.hasRemaining()) {
         channel.write(rest);
       }
@@ -356,8 +369,7 @@ public final class RunFolder implements AutoCloseable {
 
   private static FileChannel lock(Path out) throws IOException {
     FileChannel channel =
-        FileChannel.open(
-            out.resolve(LOCK), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+        FileChannel.open(out.resolve(LOCK), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
     FileLock lock;
     try {
       lock = channel.tryLock();
