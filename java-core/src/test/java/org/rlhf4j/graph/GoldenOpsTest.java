@@ -175,12 +175,15 @@ class GoldenOpsTest {
         c -> {
           Tensor x = c.in("x");
           Tensor positions = c.ints("positions");
-          Tensor invFreq = c.scope.of(inverseFrequencies(c.attributes, (int) x.size(2)));
+          Tensor invFreq = c.scope.allocate(DType.F32, 2, x.size(2) / 2);
+          invFreq.copyFrom(inverseFrequencies(c.attributes, (int) x.size(2)));
+          Tensor table = c.scope.allocate(DType.F32, x.size(0), x.size(2));
+          Kernels.ropeTable(table, positions, invFreq);
           Tensor y = c.out(x.shape());
-          Kernels.rope(y, x, positions, invFreq, false);
+          Kernels.rope(y, x, table, false);
           c.check("y", y);
           Tensor gradX = c.out(x.shape());
-          Kernels.rope(gradX, c.in("grad_y"), positions, invFreq, true);
+          Kernels.rope(gradX, c.in("grad_y"), table, true);
           c.check("grad_x", gradX);
         },
         DType.F32,
