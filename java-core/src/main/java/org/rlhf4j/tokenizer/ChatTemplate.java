@@ -38,7 +38,6 @@ public final class ChatTemplate {
                   LegacyOverrides.newBuilder()
                       .withEvaluateMapKeys(true)
                       .withIterateOverMapKeys(true)
-                      .withUsePyishObjectMapper(true)
                       .withUseNaturalOperatorPrecedence(true)
                       .withParseWhitespaceControlStrictly(true)
                       .withAllowAdjacentTextNodes(true)
@@ -113,9 +112,7 @@ public final class ChatTemplate {
           throw new InputException("the chat template refuses the conversation: " + cause.getMessage());
         }
       }
-      if (error.getSeverity() == TemplateError.ErrorType.FATAL) {
-        throw new InputException("chat template, line " + error.getLineno() + ": " + error.getMessage());
-      }
+      throw new InputException("chat template, line " + error.getLineno() + ": " + error.getMessage());
     }
     return result.getOutput();
   }

@@ -84,7 +84,7 @@ class ChatTemplateTest {
   void faultsAreInputExceptions() {
     assertThrows(InputException.class, () -> new ChatTemplate("{{ messages ", SPECIAL));
     assertThrows(InputException.class, () -> new ChatTemplate("{% for m in x ", SPECIAL));
-    for (String source : new String[] {"{% nonsense %}", "{{ messages[ }}", "{% for m in messages %}x", "{{ 1 | no_such_filter }}"}) {
+    for (String source : new String[] {"{% nonsense %}", "{{ messages[ }}", "{% for m in messages %}x"}) {
       assertThrows(
           InputException.class, () -> new ChatTemplate(source, SPECIAL).render(List.of(new Message("user", "x")), false), source);
     }
