@@ -3,7 +3,9 @@ package org.rlhf4j.data;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
+import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectReader;
 import java.io.IOException;
 import java.nio.file.Path;
 import org.rlhf4j.InputException;
@@ -11,6 +13,9 @@ import org.rlhf4j.json.Json;
 
 /** A JSON array of objects. Messages name the element, counted from 0; a fault in the JSON itself, its line. */
 final class JsonArraySource implements RowSource {
+  /** What follows an element is the next one, no mistake. */
+  private static final ObjectReader ELEMENT = Json.MAPPER.reader().without(DeserializationFeature.FAIL_ON_TRAILING_TOKENS);
+
   private final Path file;
   private final JsonParser parser;
   private long element;
@@ -43,7 +48,7 @@ final class JsonArraySource implements RowSource {
         }
         return null;
       }
-      node = Json.MAPPER.reader().readTree(parser);
+      node = ELEMENT.readTree(parser);
     } catch (JsonProcessingException e) {
       broken = true;
       throw invalid(e);
