@@ -14,6 +14,7 @@ import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.rlhf4j.InputException;
 import org.rlhf4j.json.Json;
+import org.rlhf4j.tokenizer.ChatTemplate;
 import org.rlhf4j.tokenizer.Tokenizer;
 
 /**
@@ -85,6 +86,11 @@ public abstract sealed class ModelFiles implements AutoCloseable permits Hugging
   public Optional<String> chatTemplateSource() {
     JsonNode template = tokenizerConfig().path("chat_template");
     return template.isTextual() ? Optional.of(template.textValue()) : Optional.empty();
+  }
+
+  /** The chat template with the tokenizer's special tokens, if the model has one. */
+  public Optional<ChatTemplate> chatTemplate() {
+    return chatTemplateSource().map(source -> new ChatTemplate(source, tokenizer().specialTokens()));
   }
 
   abstract TensorFile weights();

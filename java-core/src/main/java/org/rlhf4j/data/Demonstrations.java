@@ -39,6 +39,11 @@ public final class Demonstrations {
     return reader.read(row -> parse(reader, row));
   }
 
+  /** {@link #read(Path, Tokenizer, ChatTemplate, ReadOptions)} with the defaults and no chat template. */
+  public static Dataset<Demonstration> read(Path file, Tokenizer tokenizer) {
+    return read(file, tokenizer, null, ReadOptions.defaults());
+  }
+
   private static Demonstration parse(RecordReader reader, Row row) {
     if (row.has("input_ids")) {
       int[] ids = row.ids("input_ids", reader.vocabSize(), false);

@@ -16,10 +16,15 @@ import org.rlhf4j.tokenizer.Tokenizer;
 public final class Queries {
   private Queries() {}
 
-  /** Reads a file; arguments and faults as in {@link Demonstrations#read}. */
+  /** Reads a file; arguments and faults as in {@link Demonstrations#read(Path, Tokenizer, ChatTemplate, ReadOptions)}. */
   public static Dataset<Query> read(Path file, Tokenizer tokenizer, ChatTemplate template, ReadOptions options) {
     RecordReader reader = new RecordReader(file, tokenizer, template, options);
     return reader.read(row -> parse(reader, row));
+  }
+
+  /** {@link #read(Path, Tokenizer, ChatTemplate, ReadOptions)} with the defaults and no chat template. */
+  public static Dataset<Query> read(Path file, Tokenizer tokenizer) {
+    return read(file, tokenizer, null, ReadOptions.defaults());
   }
 
   private static Query parse(RecordReader reader, Row row) {

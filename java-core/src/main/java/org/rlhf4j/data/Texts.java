@@ -15,7 +15,7 @@ import org.rlhf4j.tokenizer.Tokenizer;
 public final class Texts {
   private Texts() {}
 
-  /** Reads a file; arguments and faults as in {@link Demonstrations#read}. */
+  /** Reads a file; arguments and faults as in {@link Demonstrations#read(Path, Tokenizer, ChatTemplate, ReadOptions)}. */
   public static Dataset<Text> read(Path file, Tokenizer tokenizer, ChatTemplate template, ReadOptions options) {
     RecordReader reader = new RecordReader(file, tokenizer, template, options);
     return reader.read(row -> parse(reader, row));

@@ -63,7 +63,13 @@ public final class Golden {
   private static Path root() {
     String named = setting("rlhf4j.golden", "RLHF4J_GOLDEN");
     if (named != null) {
-      return Files.isDirectory(Path.of(named)) ? Path.of(named) : null;
+      // Maven runs each module's tests in the module's folder: a relative name may mean the project's.
+      for (Path at = Path.of("").toAbsolutePath(); at != null; at = at.getParent()) {
+        if (Files.isDirectory(at.resolve(named))) {
+          return at.resolve(named);
+        }
+      }
+      return null;
     }
     for (Path at = Path.of("").toAbsolutePath(); at != null; at = at.getParent()) {
       Path candidate = at.resolveSibling("shared").resolve("golden");
