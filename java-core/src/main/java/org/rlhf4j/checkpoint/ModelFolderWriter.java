@@ -14,8 +14,9 @@ import java.util.Map;
 import org.rlhf4j.json.Json;
 
 /**
- * Writes a Hugging Face folder that transformers loads: config.json, generation_config.json, tokenizer.json,
- * tokenizer_config.json, chat_template.jinja, and the weights with an index where they need several files.
+ * Writes a Hugging Face folder that transformers loads: config.json, generation_config.json,
+ * tokenizer.json, tokenizer_config.json, chat_template.jinja, and the weights with an index where
+ * they need several files.
  */
 public final class ModelFolderWriter {
   /** Larger models are split into files of at most this size, as {@code save_pretrained} does. */
@@ -27,12 +28,16 @@ public final class ModelFolderWriter {
 
   /** The whole model, its weights cast to {@code type}. */
   public static void write(ModelFiles model, Path folder, FloatType type) throws IOException {
-    writeWeights(folder, model.tensors().values().stream().map(t -> TensorToWrite.of(t, type)).toList(), SHARD_BYTES);
+    writeWeights(
+        folder,
+        model.tensors().values().stream().map(t -> TensorToWrite.of(t, type)).toList(),
+        SHARD_BYTES);
     writeConfiguration(model, folder, type);
   }
 
   /** Everything but the weights. */
-  public static void writeConfiguration(ModelFiles model, Path folder, FloatType type) throws IOException {
+  public static void writeConfiguration(ModelFiles model, Path folder, FloatType type)
+      throws IOException {
     Files.createDirectories(folder);
     ObjectNode config = model.config().deepCopy();
     config.put(config.has("dtype") ? "dtype" : "torch_dtype", type.torchName());
@@ -56,12 +61,14 @@ public final class ModelFolderWriter {
   }
 
   /**
-   * The weights in the order given: model.safetensors, or several files and model.safetensors.index.json. Weights that the
-   * folder had before in the other form are removed, since they would be read instead.
+   * The weights in the order given: model.safetensors, or several files and
+   * model.safetensors.index.json. Weights that the folder had before in the other form are removed,
+   * since they would be read instead.
    *
    * @param shardBytes the most a file holds, unless one tensor alone is larger
    */
-  public static void writeWeights(Path folder, List<TensorToWrite> tensors, long shardBytes) throws IOException {
+  public static void writeWeights(Path folder, List<TensorToWrite> tensors, long shardBytes)
+      throws IOException {
     Files.createDirectories(folder);
     List<List<TensorToWrite>> shards = new ArrayList<>();
     long total = 0;
@@ -92,7 +99,8 @@ public final class ModelFolderWriter {
     Files.deleteIfExists(single);
   }
 
-  private static String index(long total, Map<String, String> files) throws JsonProcessingException {
+  private static String index(long total, Map<String, String> files)
+      throws JsonProcessingException {
     ObjectNode index = Json.MAPPER.createObjectNode();
     index.putObject("metadata").put("total_size", total);
     ObjectNode map = index.putObject("weight_map");
@@ -100,7 +108,10 @@ public final class ModelFolderWriter {
     return pretty(index);
   }
 
-  /** Rotary factors of no known formula are what transformers calls longrope, with both lists equal and no attention factor. */
+  /**
+   * Rotary factors of no known formula are what transformers calls longrope, with both lists equal
+   * and no attention factor.
+   */
   private static void expressFactors(ObjectNode config) {
     JsonNode scaling = config.path("rope_scaling");
     if (!scaling.path("rope_type").asText().equals("factors")) {

@@ -12,4 +12,5 @@ import java.util.List;
  * @param truncated records that were longer than the limit
  * @param notes sentences for the log about what was skipped, truncated, dropped or looks odd
  */
-public record Dataset<T>(Path file, List<T> records, int skipped, int truncated, List<String> notes) {}
+public record Dataset<T>(
+    Path file, List<T> records, int skipped, int truncated, List<String> notes) {}

@@ -11,10 +11,14 @@ import java.nio.file.Path;
 import org.rlhf4j.InputException;
 import org.rlhf4j.json.Json;
 
-/** A JSON array of objects. Messages name the element, counted from 0; a fault in the JSON itself, its line. */
+/**
+ * A JSON array of objects. Messages name the element, counted from 0; a fault in the JSON itself,
+ * its line.
+ */
 final class JsonArraySource implements RowSource {
   /** What follows an element is the next one, no mistake. */
-  private static final ObjectReader ELEMENT = Json.MAPPER.reader().without(DeserializationFeature.FAIL_ON_TRAILING_TOKENS);
+  private static final ObjectReader ELEMENT =
+      Json.MAPPER.reader().without(DeserializationFeature.FAIL_ON_TRAILING_TOKENS);
 
   private final Path file;
   private final JsonParser parser;
@@ -26,7 +30,9 @@ final class JsonArraySource implements RowSource {
     this.parser = Json.MAPPER.createParser(Json.readText(file));
     try {
       if (parser.nextToken() != JsonToken.START_ARRAY) {
-        throw InputException.at(file, "expected a JSON array of objects (for one object to a line, name the file .jsonl)");
+        throw InputException.at(
+            file,
+            "expected a JSON array of objects (for one object to a line, name the file .jsonl)");
       }
     } catch (JsonProcessingException e) {
       throw invalid(e);
@@ -44,7 +50,8 @@ final class JsonArraySource implements RowSource {
       if (token == JsonToken.END_ARRAY) {
         if (parser.nextToken() != null) {
           broken = true;
-          throw InputException.at(file, parser.currentLocation().getLineNr(), "expected nothing behind the array");
+          throw InputException.at(
+              file, parser.currentLocation().getLineNr(), "expected nothing behind the array");
         }
         return null;
       }
@@ -58,7 +65,8 @@ final class JsonArraySource implements RowSource {
 
   private InputException invalid(JsonProcessingException e) {
     long line = e.getLocation() == null ? 1 : e.getLocation().getLineNr();
-    return InputException.at(file, line, "not valid JSON in element " + element + ": " + e.getOriginalMessage());
+    return InputException.at(
+        file, line, "not valid JSON in element " + element + ": " + e.getOriginalMessage());
   }
 
   @Override

@@ -12,7 +12,10 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import org.rlhf4j.json.Json;
 
-/** One JSON object to a line, in UTF-8. A byte-order mark, CRLF and blank lines are accepted; a line may be of any length. */
+/**
+ * One JSON object to a line, in UTF-8. A byte-order mark, CRLF and blank lines are accepted; a line
+ * may be of any length.
+ */
 final class JsonLinesSource implements RowSource {
   private final Path file;
   private final InputStream in;
@@ -40,7 +43,10 @@ final class JsonLinesSource implements RowSource {
         } catch (JsonProcessingException e) {
           int column = e.getLocation() == null ? 0 : e.getLocation().getColumnNr();
           throw Row.error(
-              file, "line", line, "not valid JSON at column " + column + ": " + e.getOriginalMessage());
+              file,
+              "line",
+              line,
+              "not valid JSON at column " + column + ": " + e.getOriginalMessage());
         }
       }
     }

@@ -8,31 +8,42 @@ import org.rlhf4j.tokenizer.Message;
 import org.rlhf4j.tokenizer.Tokenizer;
 
 /**
- * Data for reward models and DPO. A record has one of these forms, and may have a {@code margin}; other keys are ignored:
+ * Data for reward models and DPO. A record has one of these forms, and may have a {@code margin};
+ * other keys are ignored:
  *
  * <ul>
- *   <li>{@code question} (or {@code prompt}), {@code chosen} and {@code rejected}: texts; a sequence is the question directly
- *       followed by the answer, tokenised together. With {@code useChatTemplate} they become a user's and an assistant's message.
- *   <li>message lists: {@code chosen} and {@code rejected}, with the question in {@code prompt} or at the start of both
- *   <li>{@code chosen_ids} and {@code rejected_ids}: whole sequences; or, with {@code prompt_ids}, the answers alone
+ *   <li>{@code question} (or {@code prompt}), {@code chosen} and {@code rejected}: texts; a
+ *       sequence is the question directly followed by the answer, tokenised together. With {@code
+ *       useChatTemplate} they become a user's and an assistant's message.
+ *   <li>message lists: {@code chosen} and {@code rejected}, with the question in {@code prompt} or
+ *       at the start of both
+ *   <li>{@code chosen_ids} and {@code rejected_ids}: whole sequences; or, with {@code prompt_ids},
+ *       the answers alone
  * </ul>
  *
- * <p>EOS is not added by default, so that a sequence is what the question and the answer say; with {@code appendEos} YES it is
- * added to plain texts.
+ * <p>EOS is not added by default, so that a sequence is what the question and the answer say; with
+ * {@code appendEos} YES it is added to plain texts.
  *
- * <p>Too long: the first {@code maxLength} tokens of each sequence are kept. Pairs with two equal sides, from the start or after
- * truncation, teach nothing: they are kept and noted.
+ * <p>Too long: the first {@code maxLength} tokens of each sequence are kept. Pairs with two equal
+ * sides, from the start or after truncation, teach nothing: they are kept and noted.
  */
 public final class Preferences {
   private Preferences() {}
 
-  /** Reads a file; arguments and faults as in {@link Demonstrations#read(Path, Tokenizer, ChatTemplate, ReadOptions)}. */
-  public static Dataset<Preference> read(Path file, Tokenizer tokenizer, ChatTemplate template, ReadOptions options) {
+  /**
+   * Reads a file; arguments and faults as in {@link Demonstrations#read(Path, Tokenizer,
+   * ChatTemplate, ReadOptions)}.
+   */
+  public static Dataset<Preference> read(
+      Path file, Tokenizer tokenizer, ChatTemplate template, ReadOptions options) {
     RecordReader reader = new RecordReader(file, tokenizer, template, options);
     return reader.read(row -> parse(reader, row));
   }
 
-  /** {@link #read(Path, Tokenizer, ChatTemplate, ReadOptions)} with the defaults and no chat template. */
+  /**
+   * {@link #read(Path, Tokenizer, ChatTemplate, ReadOptions)} with the defaults and no chat
+   * template.
+   */
   public static Dataset<Preference> read(Path file, Tokenizer tokenizer) {
     return read(file, tokenizer, null, ReadOptions.defaults());
   }
@@ -41,14 +52,25 @@ public final class Preferences {
     if (row.has("chosen_ids") || row.has("rejected_ids")) {
       int[] chosen = row.ids("chosen_ids", reader.vocabSize(), false);
       int[] rejected = row.ids("rejected_ids", reader.vocabSize(), false);
-      int[] prompt = row.has("prompt_ids") ? row.ids("prompt_ids", reader.vocabSize(), false) : new int[0];
+      int[] prompt =
+          row.has("prompt_ids") ? row.ids("prompt_ids", reader.vocabSize(), false) : new int[0];
       return finish(
-          reader, row, RecordReader.concat(prompt, chosen), RecordReader.concat(prompt, rejected), prompt.length);
+          reader,
+          row,
+          RecordReader.concat(prompt, chosen),
+          RecordReader.concat(prompt, rejected),
+          prompt.length);
     }
     if (!row.has("chosen") && !row.has("rejected")) {
       throw row.unknownForm(
           "'question', 'chosen' and 'rejected', or 'chosen_ids' and 'rejected_ids'",
-          "question", "prompt", "chosen", "rejected", "chosen_ids", "rejected_ids", "prompt_ids");
+          "question",
+          "prompt",
+          "chosen",
+          "rejected",
+          "chosen_ids",
+          "rejected_ids",
+          "prompt_ids");
     }
     String question = row.firstOf("question", "prompt");
     if (row.isList("chosen") || row.isList("rejected")) {
@@ -80,13 +102,17 @@ public final class Preferences {
     List<Message> prompt;
     if (question == null) {
       int same = 0;
-      while (same < Math.min(chosen.size(), rejected.size()) && chosen.get(same).equals(rejected.get(same))) {
+      while (same < Math.min(chosen.size(), rejected.size())
+          && chosen.get(same).equals(rejected.get(same))) {
         same++;
       }
       // Two equal conversations still have an answer each.
       prompt = chosen.subList(0, Math.min(same, Math.min(chosen.size(), rejected.size()) - 1));
     } else {
-      prompt = row.isList(question) ? row.messages(question) : List.of(new Message("user", row.text(question)));
+      prompt =
+          row.isList(question)
+              ? row.messages(question)
+              : List.of(new Message("user", row.text(question)));
       chosen = RecordReader.concat(prompt, chosen);
       rejected = RecordReader.concat(prompt, rejected);
     }
@@ -94,18 +120,27 @@ public final class Preferences {
   }
 
   private static Preference rendered(
-      RecordReader reader, Row row, List<Message> prompt, List<Message> chosen, List<Message> rejected) {
+      RecordReader reader,
+      Row row,
+      List<Message> prompt,
+      List<Message> chosen,
+      List<Message> rejected) {
     int[] chosenIds = reader.encodeRendered(row, reader.render(row, chosen, false));
     int[] rejectedIds = reader.encodeRendered(row, reader.render(row, rejected, false));
-    int[] promptIds = prompt.isEmpty() ? new int[0] : reader.encodeRendered(row, reader.render(row, prompt, true));
+    int[] promptIds =
+        prompt.isEmpty()
+            ? new int[0]
+            : reader.encodeRendered(row, reader.render(row, prompt, true));
     return finish(reader, row, chosenIds, rejectedIds, shared(promptIds, chosenIds, rejectedIds));
   }
 
   private static int shared(int[] prompt, int[] chosen, int[] rejected) {
-    return Math.min(RecordReader.commonPrefix(prompt, chosen), RecordReader.commonPrefix(prompt, rejected));
+    return Math.min(
+        RecordReader.commonPrefix(prompt, chosen), RecordReader.commonPrefix(prompt, rejected));
   }
 
-  private static Preference finish(RecordReader reader, Row row, int[] chosen, int[] rejected, int promptLength) {
+  private static Preference finish(
+      RecordReader reader, Row row, int[] chosen, int[] rejected, int promptLength) {
     boolean equal = Arrays.equals(chosen, rejected);
     if (equal) {
       reader.remark("chosen and rejected are equal, which teaches nothing");
@@ -120,6 +155,10 @@ public final class Preferences {
     }
     float margin = row.has("margin") ? (float) row.number("margin") : 0;
     return new Preference(
-        chosen, rejected, Math.min(promptLength, Math.min(chosen.length, rejected.length)), margin, row.number());
+        chosen,
+        rejected,
+        Math.min(promptLength, Math.min(chosen.length, rejected.length)),
+        margin,
+        row.number());
   }
 }

@@ -7,22 +7,32 @@ import org.rlhf4j.tokenizer.Message;
 import org.rlhf4j.tokenizer.Tokenizer;
 
 /**
- * Prompts for PPO and its kin: {@code query} (or {@code prompt}), as a text, or with {@code useChatTemplate} as a user's message
- * with the assistant's turn opened; {@code messages} (or {@code prompt} as a message list), rendered with the assistant's turn
- * opened; or {@code query_ids} (or {@code input_ids}). Other keys are ignored. EOS is never added: the model is to go on.
+ * Prompts for PPO and its kin: {@code query} (or {@code prompt}), as a text, or with {@code
+ * useChatTemplate} as a user's message with the assistant's turn opened; {@code messages} (or
+ * {@code prompt} as a message list), rendered with the assistant's turn opened; or {@code
+ * query_ids} (or {@code input_ids}). Other keys are ignored. EOS is never added: the model is to go
+ * on.
  *
- * <p>Too long: the last {@code maxLength} tokens are kept, so that the model still answers what was asked last.
+ * <p>Too long: the last {@code maxLength} tokens are kept, so that the model still answers what was
+ * asked last.
  */
 public final class Queries {
   private Queries() {}
 
-  /** Reads a file; arguments and faults as in {@link Demonstrations#read(Path, Tokenizer, ChatTemplate, ReadOptions)}. */
-  public static Dataset<Query> read(Path file, Tokenizer tokenizer, ChatTemplate template, ReadOptions options) {
+  /**
+   * Reads a file; arguments and faults as in {@link Demonstrations#read(Path, Tokenizer,
+   * ChatTemplate, ReadOptions)}.
+   */
+  public static Dataset<Query> read(
+      Path file, Tokenizer tokenizer, ChatTemplate template, ReadOptions options) {
     RecordReader reader = new RecordReader(file, tokenizer, template, options);
     return reader.read(row -> parse(reader, row));
   }
 
-  /** {@link #read(Path, Tokenizer, ChatTemplate, ReadOptions)} with the defaults and no chat template. */
+  /**
+   * {@link #read(Path, Tokenizer, ChatTemplate, ReadOptions)} with the defaults and no chat
+   * template.
+   */
   public static Dataset<Query> read(Path file, Tokenizer tokenizer) {
     return read(file, tokenizer, null, ReadOptions.defaults());
   }
@@ -34,7 +44,8 @@ public final class Queries {
     }
     String key = row.firstOf("query", "prompt", "messages");
     if (key == null) {
-      throw row.unknownForm("'query', 'messages' or 'query_ids'", "query", "prompt", "messages", "query_ids");
+      throw row.unknownForm(
+          "'query', 'messages' or 'query_ids'", "query", "prompt", "messages", "query_ids");
     }
     if (key.equals("messages") || row.isList(key)) {
       return rendered(reader, row, row.messages(key));

@@ -14,7 +14,10 @@ import org.rlhf4j.tokenizer.ChatTemplate;
 import org.rlhf4j.tokenizer.Message;
 import org.rlhf4j.tokenizer.Tokenizer;
 
-/** What all readers share: the loop over rows, tokenisation, truncation, and the account of what happened. */
+/**
+ * What all readers share: the loop over rows, tokenisation, truncation, and the account of what
+ * happened.
+ */
 final class RecordReader {
   private static final int EXAMPLES = 3;
 
@@ -63,7 +66,9 @@ final class RecordReader {
     }
     if (records.isEmpty()) {
       throw InputException.at(
-          file, "expected at least one record, found none" + (faults.isEmpty() ? "" : " that is good; " + faults.get(0)));
+          file,
+          "expected at least one record, found none"
+              + (faults.isEmpty() ? "" : " that is good; " + faults.get(0)));
     }
     return new Dataset<>(file, List.copyOf(records), skipped, truncated, notes());
   }
@@ -71,10 +76,22 @@ final class RecordReader {
   private List<String> notes() {
     List<String> notes = new ArrayList<>();
     if (skipped > 0) {
-      notes.add(file + ": " + skipped + " bad lines skipped: " + String.join("; ", faults) + (skipped > EXAMPLES ? "; …" : ""));
+      notes.add(
+          file
+              + ": "
+              + skipped
+              + " bad lines skipped: "
+              + String.join("; ", faults)
+              + (skipped > EXAMPLES ? "; …" : ""));
     }
     if (truncated > 0) {
-      notes.add(file + ": " + truncated + " records were longer than " + options.maxLength() + " tokens and were truncated");
+      notes.add(
+          file
+              + ": "
+              + truncated
+              + " records were longer than "
+              + options.maxLength()
+              + " tokens and were truncated");
     }
     remarks.forEach((text, count) -> notes.add(file + ": " + count + " records: " + text));
     return List.copyOf(notes);
@@ -86,7 +103,9 @@ final class RecordReader {
   }
 
   int vocabSize() {
-    return options.vocabSize() > 0 ? options.vocabSize() : tokenizer == null ? Integer.MAX_VALUE : tokenizer.vocabSize();
+    return options.vocabSize() > 0
+        ? options.vocabSize()
+        : tokenizer == null ? Integer.MAX_VALUE : tokenizer.vocabSize();
   }
 
   /** Tokenises plain text. */
@@ -112,7 +131,8 @@ final class RecordReader {
 
   String render(Row row, List<Message> messages, boolean addGenerationPrompt) {
     if (template == null) {
-      throw row.error("expected plain text or token ids, since the model has no chat template, found messages");
+      throw row.error(
+          "expected plain text or token ids, since the model has no chat template, found messages");
     }
     try {
       return template.render(messages, addGenerationPrompt);
@@ -123,7 +143,8 @@ final class RecordReader {
 
   /** The text with EOS behind it, unless it ends so already or the options say otherwise. */
   String withEos(String text, boolean byDefault) {
-    boolean append = options.appendEos() == AppendEos.YES || options.appendEos() == AppendEos.AUTO && byDefault;
+    boolean append =
+        options.appendEos() == AppendEos.YES || options.appendEos() == AppendEos.AUTO && byDefault;
     String eos = tokenizer == null ? null : tokenizer.specialTokens().eos();
     return append && eos != null && !text.endsWith(eos) ? text + eos : text;
   }
@@ -135,7 +156,9 @@ final class RecordReader {
 
   /** Keeps the last {@code maxLength} tokens. */
   int[] keepEnd(int[] ids) {
-    return tooLong(ids) ? Arrays.copyOfRange(ids, ids.length - options.maxLength(), ids.length) : ids;
+    return tooLong(ids)
+        ? Arrays.copyOfRange(ids, ids.length - options.maxLength(), ids.length)
+        : ids;
   }
 
   boolean tooLong(int[] ids) {
@@ -146,7 +169,9 @@ final class RecordReader {
     truncated++;
   }
 
-  /** Tokens that both begin with: where tokens merge across the boundary, fewer than the prompt has. */
+  /**
+   * Tokens that both begin with: where tokens merge across the boundary, fewer than the prompt has.
+   */
   static int commonPrefix(int[] a, int[] b) {
     int mismatch = Arrays.mismatch(a, b);
     return mismatch < 0 ? a.length : mismatch;

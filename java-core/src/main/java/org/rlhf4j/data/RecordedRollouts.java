@@ -4,8 +4,9 @@ import java.nio.file.Path;
 import java.util.OptionalDouble;
 
 /**
- * Recorded rollouts: {@code query_ids}, {@code response_ids}, optional {@code score}; other keys, which a run's own rollouts.jsonl
- * has, are ignored. Nothing is truncated: what was sampled is replayed.
+ * Recorded rollouts: {@code query_ids}, {@code response_ids}, optional {@code score}; other keys,
+ * which a run's own rollouts.jsonl has, are ignored. Nothing is truncated: what was sampled is
+ * replayed.
  */
 public final class RecordedRollouts {
   private RecordedRollouts() {}
@@ -20,7 +21,8 @@ public final class RecordedRollouts {
     return reader.read(
         row -> {
           if (!row.has("query_ids") && !row.has("response_ids")) {
-            throw row.unknownForm("'query_ids' and 'response_ids'", "query_ids", "response_ids", "score");
+            throw row.unknownForm(
+                "'query_ids' and 'response_ids'", "query_ids", "response_ids", "score");
           }
           return new RecordedRollout(
               row.ids("query_ids", reader.vocabSize(), false),

@@ -13,7 +13,10 @@ import org.rlhf4j.Nearest;
 import org.rlhf4j.json.Json;
 import org.rlhf4j.tokenizer.Message;
 
-/** One record of a data file, with messages that say where it stands. A null value counts as an absent key. */
+/**
+ * One record of a data file, with messages that say where it stands. A null value counts as an
+ * absent key.
+ */
 final class Row {
   private final Path file;
   private final String unit;
@@ -61,19 +64,32 @@ final class Row {
     return null;
   }
 
-  /** None of the forms that this kind of data may have: says what was expected, what is there, and what was perhaps meant. */
+  /**
+   * None of the forms that this kind of data may have: says what was expected, what is there, and
+   * what was perhaps meant.
+   */
   InputException unknownForm(String expected, String... keys) {
     List<String> found = new ArrayList<>();
     fields.fieldNames().forEachRemaining(found::add);
     String hint =
         found.stream()
             .filter(f -> !List.of(keys).contains(f) && !Nearest.to(f, List.of(keys), 1).isEmpty())
-            .map(f -> "; did you mean '" + Nearest.to(f, List.of(keys), 1).get(0) + "' by '" + f + "'?")
+            .map(
+                f ->
+                    "; did you mean '"
+                        + Nearest.to(f, List.of(keys), 1).get(0)
+                        + "' by '"
+                        + f
+                        + "'?")
             .findFirst()
             .orElse("");
     return error(
-        "expected " + expected + ", found "
-            + (found.isEmpty() ? "an empty object" : found.stream().collect(Collectors.joining("', '", "the keys '", "'")))
+        "expected "
+            + expected
+            + ", found "
+            + (found.isEmpty()
+                ? "an empty object"
+                : found.stream().collect(Collectors.joining("', '", "the keys '", "'")))
             + hint);
   }
 
@@ -119,7 +135,15 @@ final class Row {
       }
       ids[i] = item.intValue();
       if (ids[i] < 0 || ids[i] >= vocabSize) {
-        throw error("'" + key + "'[" + i + "]: expected a token id of 0 to " + (vocabSize - 1) + ", found " + ids[i]);
+        throw error(
+            "'"
+                + key
+                + "'["
+                + i
+                + "]: expected a token id of 0 to "
+                + (vocabSize - 1)
+                + ", found "
+                + ids[i]);
       }
     }
     return ids;
@@ -146,7 +170,9 @@ final class Row {
     JsonNode node = require(key, "a list of messages");
     if (!node.isArray() || node.isEmpty()) {
       throw error(
-          "'" + key + "': expected a list of {\"role\", \"content\"}, found "
+          "'"
+              + key
+              + "': expected a list of {\"role\", \"content\"}, found "
               + (node.isArray() ? "an empty list" : Json.kind(node)));
     }
     List<Message> messages = new ArrayList<>();
@@ -159,10 +185,16 @@ final class Row {
               }
               for (String part : new String[] {"role", "content"}) {
                 if (!(item.get(part) instanceof TextNode)) {
-                  throw error(where + ": '" + part + "': expected a string, found " + Json.kind(item.get(part)));
+                  throw error(
+                      where
+                          + ": '"
+                          + part
+                          + "': expected a string, found "
+                          + Json.kind(item.get(part)));
                 }
               }
-              messages.add(new Message(item.get("role").textValue(), item.get("content").textValue()));
+              messages.add(
+                  new Message(item.get("role").textValue(), item.get("content").textValue()));
             });
     return messages;
   }

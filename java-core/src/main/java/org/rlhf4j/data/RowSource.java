@@ -9,8 +9,8 @@ import org.rlhf4j.InputException;
 /** A data file's records, one after another. */
 interface RowSource extends AutoCloseable {
   /**
-   * The next record, or null after the last one. An InputException is about that record alone, unless {@link #broken}: the
-   * next call goes on behind it.
+   * The next record, or null after the last one. An InputException is about that record alone,
+   * unless {@link #broken}: the next call goes on behind it.
    */
   Row next() throws IOException;
 
@@ -25,7 +25,9 @@ interface RowSource extends AutoCloseable {
   /** Opens a file by its extension; anything but .json, .csv and .parquet is JSON Lines. */
   static RowSource open(Path file) throws IOException {
     if (!Files.isRegularFile(file)) {
-      throw InputException.at(file, Files.isDirectory(file) ? "expected a data file, found a folder" : "no such data file");
+      throw InputException.at(
+          file,
+          Files.isDirectory(file) ? "expected a data file, found a folder" : "no such data file");
     }
     if (Files.size(file) == 0) {
       throw InputException.at(file, "expected at least one record, found an empty file");

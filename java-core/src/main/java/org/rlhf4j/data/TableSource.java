@@ -19,9 +19,10 @@ import org.rlhf4j.InputException;
 import org.rlhf4j.json.Json;
 
 /**
- * CSV (with a header line) and Parquet, read by DuckDB. Messages name the row, counted from 1 without the header. In CSV,
- * cells that must hold lists or numbers ({@code …_ids}, {@code messages}, {@code prompt_length}, {@code score}, {@code
- * margin}) hold them as JSON; an empty cell is an absent value.
+ * CSV (with a header line) and Parquet, read by DuckDB. Messages name the row, counted from 1
+ * without the header. In CSV, cells that must hold lists or numbers ({@code …_ids}, {@code
+ * messages}, {@code prompt_length}, {@code score}, {@code margin}) hold them as JSON; an empty cell
+ * is an absent value.
  */
 final class TableSource implements RowSource {
   private static final JsonNodeFactory NODES = JsonNodeFactory.instance;
@@ -48,8 +49,9 @@ final class TableSource implements RowSource {
       statement =
           opened.prepareStatement(
               csv
-                  ? "SELECT * FROM read_csv(?, header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\"',"
-                      + " max_line_size = 268435456, null_padding = false)"
+                  ? "SELECT * FROM read_csv(?, header = true, all_varchar = true, delim = ',',"
+                        + " quote = '\"', escape = '\"', max_line_size = 268435456, null_padding ="
+                        + " false)"
                   : "SELECT * FROM read_parquet(?)");
       statement.setString(1, file.toString());
       rows = statement.executeQuery();
@@ -90,7 +92,8 @@ final class TableSource implements RowSource {
     try {
       return Json.MAPPER.readTree(text);
     } catch (JsonProcessingException e) {
-      throw Row.error(file, "row", row, "'" + name + "': expected a JSON list or number, found '" + text + "'");
+      throw Row.error(
+          file, "row", row, "'" + name + "': expected a JSON list or number, found '" + text + "'");
     }
   }
 
@@ -109,12 +112,17 @@ final class TableSource implements RowSource {
       }
       return object;
     }
-    if (value instanceof Long || value instanceof Integer || value instanceof Short || value instanceof Byte) {
+    if (value instanceof Long
+        || value instanceof Integer
+        || value instanceof Short
+        || value instanceof Byte) {
       long number = ((Number) value).longValue();
       return number == (int) number ? NODES.numberNode((int) number) : NODES.numberNode(number);
     }
     if (value instanceof Number number) {
-      return number instanceof BigDecimal decimal ? NODES.numberNode(decimal) : NODES.numberNode(number.doubleValue());
+      return number instanceof BigDecimal decimal
+          ? NODES.numberNode(decimal)
+          : NODES.numberNode(number.doubleValue());
     }
     if (value instanceof Boolean truth) {
       return NODES.booleanNode(truth);
@@ -125,7 +133,11 @@ final class TableSource implements RowSource {
   private InputException fault(SQLException e) {
     String message = String.valueOf(e.getMessage());
     return new InputException(
-        file + ": not readable as " + (csv ? "CSV" : "Parquet") + ": " + message.lines().limit(3).reduce("", (a, b) -> a + " " + b).strip(),
+        file
+            + ": not readable as "
+            + (csv ? "CSV" : "Parquet")
+            + ": "
+            + message.lines().limit(3).reduce("", (a, b) -> a + " " + b).strip(),
         e);
   }
 

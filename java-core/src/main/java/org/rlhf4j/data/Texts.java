@@ -7,16 +7,21 @@ import org.rlhf4j.tokenizer.Message;
 import org.rlhf4j.tokenizer.Tokenizer;
 
 /**
- * Sequences for {@code generate}, {@code logprobs}, {@code score} and {@code tokenize}: {@code text} (or {@code prompt}, {@code
- * query}), {@code messages}, or {@code input_ids}; other keys are ignored. With {@code useChatTemplate} a plain text is a user's
- * message; {@code addGenerationPrompt} opens the assistant's turn behind messages. EOS is added with {@code appendEos} YES only.
- * Too long: the last {@code maxLength} tokens are kept.
+ * Sequences for {@code generate}, {@code logprobs}, {@code score} and {@code tokenize}: {@code
+ * text} (or {@code prompt}, {@code query}), {@code messages}, or {@code input_ids}; other keys are
+ * ignored. With {@code useChatTemplate} a plain text is a user's message; {@code
+ * addGenerationPrompt} opens the assistant's turn behind messages. EOS is added with {@code
+ * appendEos} YES only. Too long: the last {@code maxLength} tokens are kept.
  */
 public final class Texts {
   private Texts() {}
 
-  /** Reads a file; arguments and faults as in {@link Demonstrations#read(Path, Tokenizer, ChatTemplate, ReadOptions)}. */
-  public static Dataset<Text> read(Path file, Tokenizer tokenizer, ChatTemplate template, ReadOptions options) {
+  /**
+   * Reads a file; arguments and faults as in {@link Demonstrations#read(Path, Tokenizer,
+   * ChatTemplate, ReadOptions)}.
+   */
+  public static Dataset<Text> read(
+      Path file, Tokenizer tokenizer, ChatTemplate template, ReadOptions options) {
     RecordReader reader = new RecordReader(file, tokenizer, template, options);
     return reader.read(row -> parse(reader, row));
   }
@@ -27,11 +32,13 @@ public final class Texts {
     }
     String key = row.firstOf("text", "prompt", "query", "messages");
     if (key == null) {
-      throw row.unknownForm("'text', 'messages' or 'input_ids'", "text", "prompt", "query", "messages", "input_ids");
+      throw row.unknownForm(
+          "'text', 'messages' or 'input_ids'", "text", "prompt", "query", "messages", "input_ids");
     }
     boolean list = key.equals("messages") || row.isList(key);
     if (list || reader.options.useChatTemplate()) {
-      List<Message> messages = list ? row.messages(key) : List.of(new Message("user", row.text(key)));
+      List<Message> messages =
+          list ? row.messages(key) : List.of(new Message("user", row.text(key)));
       String text = reader.render(row, messages, reader.options.addGenerationPrompt());
       return finish(reader, row, reader.encodeRendered(row, text), text);
     }

@@ -13,24 +13,29 @@ import java.util.Map;
 import org.rlhf4j.InputException;
 
 /**
- * A model's chat template: a conversation becomes the text that the model was trained on. Behaves like transformers' {@code
- * apply_chat_template}: trim_blocks and lstrip_blocks are on, {@code bos_token}, {@code eos_token} and the like, {@code
- * raise_exception}, {@code strftime_now} and {@code tojson} are there. What the messages say is never interpreted as a
- * template. Any number of threads may render at once.
+ * A model's chat template: a conversation becomes the text that the model was trained on. Behaves
+ * like transformers' {@code apply_chat_template}: trim_blocks and lstrip_blocks are on, {@code
+ * bos_token}, {@code eos_token} and the like, {@code raise_exception}, {@code strftime_now} and
+ * {@code tojson} are there. What the messages say is never interpreted as a template. Any number of
+ * threads may render at once.
  */
 public final class ChatTemplate {
   private final String source;
   private final JinjaSource rewritten;
   private final SpecialTokens special;
 
-  /** Making the engine takes a few hundred milliseconds; runs that use no template do not pay for it. */
+  /**
+   * Making the engine takes a few hundred milliseconds; runs that use no template do not pay for
+   * it.
+   */
   private static final class Engine {
     static final Jinjava JINJAVA = create();
 
     private static Jinjava create() {
       JinjavaConfig config =
           JinjavaConfig.newBuilder()
-              .withNestedInterpretationEnabled(false) // else braces in a message would run as a template
+              .withNestedInterpretationEnabled(
+                  false) // else braces in a message would run as a template
               .withKeepTrailingNewline(true)
               .withElResolver(PythonMethods.resolver())
               .withMaxOutputSize(0)
@@ -49,7 +54,9 @@ public final class ChatTemplate {
       jinjava.getGlobalContext().registerFilter(new PythonJson());
       jinjava.getGlobalContext().registerExpTest(new PythonIterable("iterable"));
       jinjava.getGlobalContext().registerExpTest(new PythonIterable("sequence"));
-      jinjava.getGlobalContext().registerFunction(function("raise_exception", "raise", Object.class));
+      jinjava
+          .getGlobalContext()
+          .registerFunction(function("raise_exception", "raise", Object.class));
       jinjava.getGlobalContext().registerFunction(function("strftime_now", "now", String.class));
       return jinjava;
     }
@@ -92,9 +99,10 @@ public final class ChatTemplate {
    * Renders a conversation.
    *
    * @param addGenerationPrompt also open the assistant's turn, for the model to go on
-   * @param extra further variables that the template may look at ({@code enable_thinking}, {@code tools}, …)
-   * @throws InputException with the template's own message when it refuses the conversation, or with the engine's when it
-   *     cannot be rendered
+   * @param extra further variables that the template may look at ({@code enable_thinking}, {@code
+   *     tools}, …)
+   * @throws InputException with the template's own message when it refuses the conversation, or
+   *     with the engine's when it cannot be rendered
    */
   public String render(List<Message> messages, boolean addGenerationPrompt, Map<String, ?> extra) {
     Map<String, Object> variables = new LinkedHashMap<>(rewritten.literals);
@@ -109,10 +117,12 @@ public final class ChatTemplate {
     for (TemplateError error : result.getErrors()) {
       for (Throwable cause = error.getException(); cause != null; cause = cause.getCause()) {
         if (cause instanceof Raised) {
-          throw new InputException("the chat template refuses the conversation: " + cause.getMessage());
+          throw new InputException(
+              "the chat template refuses the conversation: " + cause.getMessage());
         }
       }
-      throw new InputException("chat template, line " + error.getLineno() + ": " + error.getMessage());
+      throw new InputException(
+          "chat template, line " + error.getLineno() + ": " + error.getMessage());
     }
     return result.getOutput();
   }

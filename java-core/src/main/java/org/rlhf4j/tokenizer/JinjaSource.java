@@ -9,14 +9,16 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * A template as Jinja2 would lex it, rewritten so that jinjava has nothing left to interpret differently:
+ * A template as Jinja2 would lex it, rewritten so that jinjava has nothing left to interpret
+ * differently:
  *
  * <ul>
- *   <li>whitespace control ({@code -}, {@code +}, trim_blocks, lstrip_blocks, the final newline) is applied here, and its marks
- *       are removed;
+ *   <li>whitespace control ({@code -}, {@code +}, trim_blocks, lstrip_blocks, the final newline) is
+ *       applied here, and its marks are removed;
  *   <li>string literals inside tags become variables, so that Python's escapes and quotes decide;
- *   <li>{@code [::-1]} becomes {@code |reverse}; {@code not x is y} gets its parentheses; a loop with a condition filters its
- *       list first; {@code {% generation %}} marks are dropped, which transformers only uses for masks.
+ *   <li>{@code [::-1]} becomes {@code |reverse}; {@code not x is y} gets its parentheses; a loop
+ *       with a condition filters its list first; {@code {% generation %}} marks are dropped, which
+ *       transformers only uses for masks.
  * </ul>
  */
 final class JinjaSource {
@@ -28,11 +30,13 @@ final class JinjaSource {
   private static final Pattern OPEN = Pattern.compile("\\{\\{|\\{%|\\{#");
   private static final Pattern RAW_END = Pattern.compile("\\{%[-+]?\\s*endraw\\s*[-+]?%\\}");
   private static final Pattern REVERSED = Pattern.compile("\\[\\s*:\\s*:\\s*-\\s*1\\s*\\]");
+
   /** {@code not x is y} means {@code not (x is y)}; jinjava reads {@code (not x) is y}. */
   private static final Pattern NOT_IS =
       Pattern.compile("\\bnot\\s+([A-Za-z_][\\w.\\[\\]]*\\s+is\\s+(?:not\\s+)?\\w+)");
 
-  private static final Pattern FOR_IF = Pattern.compile("for\\s+(\\w+)\\s+in\\s+(.+?)\\s+if\\s+(.+)");
+  private static final Pattern FOR_IF =
+      Pattern.compile("for\\s+(\\w+)\\s+in\\s+(.+?)\\s+if\\s+(.+)");
   private static final Pattern LSTRIP = Pattern.compile("(?:^|(?<=\n))[ \t\r\u000b\f]*\\z");
 
   /** What jinjava renders. */
@@ -46,14 +50,19 @@ final class JinjaSource {
 
   JinjaSource(String source) {
     String normal = source.replace("\r\n", "\n").replace('\r', '\n');
-    List<Piece> pieces = split(normal.endsWith("\n") ? normal.substring(0, normal.length() - 1) : normal);
+    List<Piece> pieces =
+        split(normal.endsWith("\n") ? normal.substring(0, normal.length() - 1) : normal);
     StringBuilder out = new StringBuilder();
     for (int i = 0; i < pieces.size(); i++) {
       Piece piece = pieces.get(i);
       switch (piece.kind) {
         case 't' ->
             out.append(
-                strip(piece.text, i > 0 ? pieces.get(i - 1) : null, i + 1 < pieces.size() ? pieces.get(i + 1) : null, i == 0));
+                strip(
+                    piece.text,
+                    i > 0 ? pieces.get(i - 1) : null,
+                    i + 1 < pieces.size() ? pieces.get(i + 1) : null,
+                    i == 0));
         case '{' -> out.append("{{ ").append(expression(piece.text)).append(" }}");
         case '%' -> out.append(statement(expression(piece.text).strip()));
         case 'r' -> out.append("{{ ").append(literal(piece.text)).append(" }}");
@@ -72,7 +81,8 @@ final class JinjaSource {
       pieces.add(new Piece('t', source.substring(at, open.start()), ' ', ' '));
       char kind = source.charAt(open.start() + 1);
       String close = kind == '{' ? "}}" : kind + "}";
-      int end = kind == '#' ? source.indexOf(close, open.end()) : closing(source, open.end(), close);
+      int end =
+          kind == '#' ? source.indexOf(close, open.end()) : closing(source, open.end(), close);
       if (end < 0) {
         throw new IllegalArgumentException("'" + open.group() + "' without '" + close + "'");
       }
@@ -81,7 +91,9 @@ final class JinjaSource {
       char after = inside.isEmpty() ? ' ' : inside.charAt(inside.length() - 1);
       boolean marked = before == '-' || before == '+' && kind != '{';
       boolean markedAfter = after == '-' || after == '+' && kind != '{';
-      String text = inside.substring(marked ? 1 : 0, Math.max(marked ? 1 : 0, inside.length() - (markedAfter ? 1 : 0)));
+      String text =
+          inside.substring(
+              marked ? 1 : 0, Math.max(marked ? 1 : 0, inside.length() - (markedAfter ? 1 : 0)));
       at = end + 2;
       if (kind == '%' && text.strip().equals("raw")) {
         Matcher rawEnd = RAW_END.matcher(source);
@@ -89,7 +101,12 @@ final class JinjaSource {
           throw new IllegalArgumentException("'raw' without 'endraw'");
         }
         boolean markedEnd = source.charAt(rawEnd.end() - 3) == '-';
-        pieces.add(new Piece('r', source.substring(at, rawEnd.start()), marked ? before : ' ', markedEnd ? '-' : ' '));
+        pieces.add(
+            new Piece(
+                'r',
+                source.substring(at, rawEnd.start()),
+                marked ? before : ' ',
+                markedEnd ? '-' : ' '));
         at = rawEnd.end();
       } else {
         pieces.add(new Piece(kind, text, marked ? before : ' ', markedAfter ? after : ' '));
@@ -120,7 +137,9 @@ final class JinjaSource {
     return -1;
   }
 
-  /** The index of the quote that ends the literal which starts at {@code start}; -1 when none does. */
+  /**
+   * The index of the quote that ends the literal which starts at {@code start}; -1 when none does.
+   */
   private static int stringEnd(String source, int start) {
     for (int i = start + 1; i < source.length(); i++) {
       if (source.charAt(i) == '\\') {
@@ -143,7 +162,8 @@ final class JinjaSource {
     if (right != null && right.before == '-') {
       text = text.stripTrailing();
     } else if (right != null && right.kind != '{' && right.before != '+') {
-      Matcher spaces = LSTRIP.matcher(text); // lstrip_blocks: only where the tag is the first thing on its line
+      Matcher spaces =
+          LSTRIP.matcher(text); // lstrip_blocks: only where the tag is the first thing on its line
       if (spaces.find() && (spaces.start() > 0 || first)) {
         text = text.substring(0, spaces.start());
       }
@@ -170,7 +190,10 @@ final class JinjaSource {
     return NOT_IS.matcher(reversed).replaceAll("not ($1)");
   }
 
-  /** {@code f(x=a - b)} becomes {@code f(x=(a - b))}: jinjava binds the equals sign tighter than the minus. */
+  /**
+   * {@code f(x=a - b)} becomes {@code f(x=(a - b))}: jinjava binds the equals sign tighter than the
+   * minus.
+   */
   private static String bracketArguments(CharSequence inside) {
     StringBuilder out = new StringBuilder();
     BitSet bracketed = new BitSet(); // by depth: an argument's bracket is open
@@ -185,7 +208,11 @@ final class JinjaSource {
       depth = Math.max(depth, 0);
       out.append(c);
       boolean comparison = i > 0 && "=!<>".indexOf(inside.charAt(i - 1)) >= 0;
-      if (c == '=' && depth > 0 && !comparison && i + 1 < inside.length() && inside.charAt(i + 1) != '=') {
+      if (c == '='
+          && depth > 0
+          && !comparison
+          && i + 1 < inside.length()
+          && inside.charAt(i + 1) != '=') {
         out.append('(');
         bracketed.set(depth);
       }
@@ -202,8 +229,23 @@ final class JinjaSource {
     if (filtered.matches() && !filtered.group(3).contains(" else ")) {
       String list = literal("").replace(LITERAL, LIST);
       String item = filtered.group(1);
-      return "{% set " + list + " = [] %}{% for " + item + " in " + filtered.group(2) + " %}{% if " + filtered.group(3)
-          + " %}{% do " + list + ".append(" + item + ") %}{% endif %}{% endfor %}{% for " + item + " in " + list + " %}";
+      return "{% set "
+          + list
+          + " = [] %}{% for "
+          + item
+          + " in "
+          + filtered.group(2)
+          + " %}{% if "
+          + filtered.group(3)
+          + " %}{% do "
+          + list
+          + ".append("
+          + item
+          + ") %}{% endif %}{% endfor %}{% for "
+          + item
+          + " in "
+          + list
+          + " %}";
     }
     return "{% " + inside + " %}";
   }
@@ -225,7 +267,9 @@ final class JinjaSource {
       }
       char escape = text.charAt(++i);
       int digits = escape == 'x' ? 2 : escape == 'u' ? 4 : escape == 'U' ? 8 : 0;
-      if (digits > 0 && i + digits < text.length() && text.substring(i + 1, i + 1 + digits).matches("[0-9a-fA-F]+")) {
+      if (digits > 0
+          && i + digits < text.length()
+          && text.substring(i + 1, i + 1 + digits).matches("[0-9a-fA-F]+")) {
         out.appendCodePoint(Integer.parseUnsignedInt(text.substring(i + 1, i + 1 + digits), 16));
         i += digits;
         continue;

@@ -4,7 +4,10 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Objects;
 
-/** One turn of a conversation: who speaks ({@code system}, {@code user}, {@code assistant}, …) and what. */
+/**
+ * One turn of a conversation: who speaks ({@code system}, {@code user}, {@code assistant}, …) and
+ * what.
+ */
 public record Message(String role, String content) {
   public Message {
     Objects.requireNonNull(role, "role");

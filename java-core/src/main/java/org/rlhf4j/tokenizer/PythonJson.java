@@ -11,7 +11,10 @@ import java.util.List;
 import java.util.Map;
 import org.rlhf4j.json.Json;
 
-/** {@code tojson} as transformers defines it: Python's {@code json.dumps(x, ensure_ascii=False, indent=…)}. */
+/**
+ * {@code tojson} as transformers defines it: Python's {@code json.dumps(x, ensure_ascii=False,
+ * indent=…)}.
+ */
 final class PythonJson implements AdvancedFilter {
   @Override
   public String getName() {
@@ -19,7 +22,8 @@ final class PythonJson implements AdvancedFilter {
   }
 
   @Override
-  public Object filter(Object value, JinjavaInterpreter interpreter, Object[] args, Map<String, Object> named) {
+  public Object filter(
+      Object value, JinjavaInterpreter interpreter, Object[] args, Map<String, Object> named) {
     Object indent = named.getOrDefault("indent", args.length > 1 ? args[1] : null);
     StringBuilder out = new StringBuilder();
     write(value, indent instanceof Number n ? n.intValue() : -1, 0, out);
@@ -52,7 +56,9 @@ final class PythonJson implements AdvancedFilter {
       end(list.isEmpty(), indent, depth, out);
       out.append(']');
     } else {
-      scalar(value instanceof PyWrapper || value instanceof CharSequence ? value.toString() : value, out);
+      scalar(
+          value instanceof PyWrapper || value instanceof CharSequence ? value.toString() : value,
+          out);
     }
   }
 

@@ -10,14 +10,18 @@ import jinjava.javax.el.CompositeELResolver;
 import jinjava.javax.el.ELContext;
 import jinjava.javax.el.ELResolver;
 
-/** Python's methods of str and dict, which templates call: Java's of the same name differ, or are missing. */
+/**
+ * Python's methods of str and dict, which templates call: Java's of the same name differ, or are
+ * missing.
+ */
 final class PythonMethods {
   /** jinjava's own resolver, with Python's methods in front of it. */
   static ELResolver resolver() {
     CompositeELResolver resolver =
         new CompositeELResolver() {
           @Override
-          public Object invoke(ELContext context, Object base, Object method, Class<?>[] types, Object[] arguments) {
+          public Object invoke(
+              ELContext context, Object base, Object method, Class<?>[] types, Object[] arguments) {
             Object result = call(base, String.valueOf(method), arguments);
             if (result != NOT_PYTHON) {
               context.setPropertyResolved(true);
@@ -53,8 +57,15 @@ final class PythonMethods {
       case "upper" -> s.toUpperCase(Locale.ROOT);
       case "lower" -> s.toLowerCase(Locale.ROOT);
       case "title" -> title(s);
-      case "capitalize" -> s.isEmpty() ? s : s.substring(0, 1).toUpperCase(Locale.ROOT) + s.substring(1).toLowerCase(Locale.ROOT);
-      case "replace" -> a.length > 2 ? replace(s, first, a[1].toString(), ((Number) a[2]).intValue()) : s.replace(first, a[1].toString());
+      case "capitalize" ->
+          s.isEmpty()
+              ? s
+              : s.substring(0, 1).toUpperCase(Locale.ROOT)
+                  + s.substring(1).toLowerCase(Locale.ROOT);
+      case "replace" ->
+          a.length > 2
+              ? replace(s, first, a[1].toString(), ((Number) a[2]).intValue())
+              : s.replace(first, a[1].toString());
       case "find" -> (long) s.indexOf(first);
       case "count" -> (long) (s.length() - s.replace(first, "").length()) / first.length();
       case "removeprefix" -> s.startsWith(first) ? s.substring(first.length()) : s;
@@ -79,11 +90,15 @@ final class PythonMethods {
   }
 
   private static String join(String separator, Object items) {
-    return items instanceof Iterable<?> many ? String.join(separator, strings(many)) : String.valueOf(items);
+    return items instanceof Iterable<?> many
+        ? String.join(separator, strings(many))
+        : String.valueOf(items);
   }
 
   private static boolean strippable(char c, String characters) {
-    return characters == null ? Character.isWhitespace(c) || c == '\u00a0' || c == '\u0085' : characters.indexOf(c) >= 0;
+    return characters == null
+        ? Character.isWhitespace(c) || c == '\u00a0' || c == '\u0085'
+        : characters.indexOf(c) >= 0;
   }
 
   private static String lstrip(String s, String characters) {
@@ -129,11 +144,15 @@ final class PythonMethods {
   private static List<String> split(String s, String separator, int limit) {
     if (separator == null) {
       String bare = rstrip(lstrip(s, null), null);
-      return bare.isEmpty() ? new ArrayList<>() : new ArrayList<>(Arrays.asList(bare.split("\\s+", limit < 0 ? 0 : limit + 1)));
+      return bare.isEmpty()
+          ? new ArrayList<>()
+          : new ArrayList<>(Arrays.asList(bare.split("\\s+", limit < 0 ? 0 : limit + 1)));
     }
     List<String> parts = new ArrayList<>();
     int at = 0;
-    for (int next; limit != parts.size() && (next = s.indexOf(separator, at)) >= 0; at = next + separator.length()) {
+    for (int next;
+        limit != parts.size() && (next = s.indexOf(separator, at)) >= 0;
+        at = next + separator.length()) {
       parts.add(s.substring(at, next));
     }
     parts.add(s.substring(at));

@@ -22,7 +22,8 @@ final class GgufBuilder {
 
   /** The low {@code size} bytes of a number. */
   private static byte[] little(int size, long value) {
-    return Arrays.copyOf(ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN).putLong(0, value).array(), size);
+    return Arrays.copyOf(
+        ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN).putLong(0, value).array(), size);
   }
 
   private static void string(ByteArrayOutputStream out, String text) {

@@ -37,20 +37,26 @@ class GgufTest {
         };
     for (int b = 0; b < blocks; b++) {
       for (int half : halves) {
-        LittleEndian.SHORT.set(data, b * type.blockBytes + half, Float.floatToFloat16(random.nextFloat() - 0.5f));
+        LittleEndian.SHORT.set(
+            data, b * type.blockBytes + half, Float.floatToFloat16(random.nextFloat() - 0.5f));
       }
     }
     return data;
   }
 
   @ParameterizedTest
-  @EnumSource(names = {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"})
+  @EnumSource(
+      names = {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"})
   void everyQuantisationDequantisesExactly(StorageType type) throws IOException {
     Random random = new Random(type.ordinal());
     int rows = 37;
     long[] shape = {rows, 3L * type.blockElements};
     byte[] data = blocks(type, rows * 3, random);
-    Path file = new GgufBuilder().floats("other", new long[] {1}, 5f).tensor("t", shape, type.ggufId, data).write(folder.resolve("q.gguf"));
+    Path file =
+        new GgufBuilder()
+            .floats("other", new long[] {1}, 5f)
+            .tensor("t", shape, type.ggufId, data)
+            .write(folder.resolve("q.gguf"));
     try (GgufFile gguf = GgufFile.open(file)) {
       StoredTensor tensor = gguf.tensor("t");
       assertEquals(type.name(), tensor.storedType());
@@ -70,12 +76,20 @@ class GgufTest {
     byte[] nested = {9, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 7, 8};
     GgufBuilder builder =
         new GgufBuilder()
-            .raw("u8", 0, new byte[] {-1}).raw("i8", 1, new byte[] {-1})
-            .raw("u16", 2, new byte[] {-1, -1}).raw("i16", 3, new byte[] {-2, -1})
-            .u32("u32", 0xFFFFFFFFL).raw("i32", 5, new byte[] {-3, -1, -1, -1})
-            .f32("f32", 1.5f).bool("bool", true).text("text", "gr\u00fc\u00dfe").texts("texts", "a", "")
-            .i32s("i32s", 1, -2).raw("nested", 9, nested)
-            .raw("u64", 10, new byte[] {1, 0, 0, 0, 1, 0, 0, 0}).raw("i64", 11, new byte[] {-4, -1, -1, -1, -1, -1, -1, -1})
+            .raw("u8", 0, new byte[] {-1})
+            .raw("i8", 1, new byte[] {-1})
+            .raw("u16", 2, new byte[] {-1, -1})
+            .raw("i16", 3, new byte[] {-2, -1})
+            .u32("u32", 0xFFFFFFFFL)
+            .raw("i32", 5, new byte[] {-3, -1, -1, -1})
+            .f32("f32", 1.5f)
+            .bool("bool", true)
+            .text("text", "gr\u00fc\u00dfe")
+            .texts("texts", "a", "")
+            .i32s("i32s", 1, -2)
+            .raw("nested", 9, nested)
+            .raw("u64", 10, new byte[] {1, 0, 0, 0, 1, 0, 0, 0})
+            .raw("i64", 11, new byte[] {-4, -1, -1, -1, -1, -1, -1, -1})
             .raw("f64", 12, new byte[] {0, 0, 0, 0, 0, 0, -8, 63});
     for (int version : new int[] {2, 3}) {
       builder.version = version;
@@ -97,14 +111,23 @@ class GgufTest {
         assertEquals(0x100000001L, m.require("u64", Long.class));
         assertEquals(-4L, m.require("i64", Long.class));
         assertEquals(1.5, m.require("f64", Double.class));
-        assertTrue(assertThrows(InputException.class, () -> m.require("f32", String.class)).getMessage().contains("found Float"));
-        assertTrue(assertThrows(InputException.class, () -> m.require("u33", Long.class)).getMessage().contains("u32"));
+        assertTrue(
+            assertThrows(InputException.class, () -> m.require("f32", String.class))
+                .getMessage()
+                .contains("found Float"));
+        assertTrue(
+            assertThrows(InputException.class, () -> m.require("u33", Long.class))
+                .getMessage()
+                .contains("u32"));
       }
     }
   }
 
   private static GgufBuilder small() {
-    return new GgufBuilder().u32("a.number", 7).texts("a.list", "x", "yz").floats("t", new long[] {2, 3}, new float[6])
+    return new GgufBuilder()
+        .u32("a.number", 7)
+        .texts("a.list", "x", "yz")
+        .floats("t", new long[] {2, 3}, new float[6])
         .tensor("q", new long[] {32}, 2, new byte[18]);
   }
 
@@ -125,7 +148,8 @@ class GgufTest {
     for (int round = 0; round < 3000; round++) {
       byte[] damaged = bytes.clone();
       for (int i = 0; i <= random.nextInt(3); i++) {
-        damaged[random.nextInt(bytes.length)] = (byte) (random.nextBoolean() ? 0xFF : random.nextInt(256));
+        damaged[random.nextInt(bytes.length)] =
+            (byte) (random.nextBoolean() ? 0xFF : random.nextInt(256));
       }
       Path file = Files.write(folder.resolve("d.gguf"), damaged);
       try (GgufFile gguf = GgufFile.open(file)) {
@@ -138,16 +162,25 @@ class GgufTest {
 
   @Test
   void faultsAreNamed() throws IOException {
-    assertTrue(refused(new GgufBuilder().tensor("t", new long[] {256}, 16, new byte[66])).contains("IQ2_XXS is not supported; expected one of F64, F32"));
-    assertTrue(refused(new GgufBuilder().tensor("t", new long[] {2, 16}, 2, new byte[18])).contains("multiple of 32"));
+    assertTrue(
+        refused(new GgufBuilder().tensor("t", new long[] {256}, 16, new byte[66]))
+            .contains("IQ2_XXS is not supported; expected one of F64, F32"));
+    assertTrue(
+        refused(new GgufBuilder().tensor("t", new long[] {2, 16}, 2, new byte[18]))
+            .contains("multiple of 32"));
     assertTrue(refused(new GgufBuilder().u32("k", 1).u32("k", 2)).contains("'k' occurs twice"));
-    assertTrue(refused(new GgufBuilder().raw("k", 13, new byte[0])).contains("'k': expected a value type"));
+    assertTrue(
+        refused(new GgufBuilder().raw("k", 13, new byte[0]))
+            .contains("'k': expected a value type"));
     assertTrue(refused(new GgufBuilder().u32("general.alignment", 12)).contains("power of two"));
     GgufBuilder old = new GgufBuilder();
     old.version = 1;
     assertTrue(refused(old).contains("expected 2 or 3, found 1"));
     Path other = Files.writeString(folder.resolve("other.gguf"), "not a model at all");
-    assertTrue(assertThrows(InputException.class, () -> GgufFile.open(other)).getMessage().contains("not a GGUF file"));
+    assertTrue(
+        assertThrows(InputException.class, () -> GgufFile.open(other))
+            .getMessage()
+            .contains("not a GGUF file"));
   }
 
   private String refused(GgufBuilder builder) throws IOException {
@@ -157,7 +190,8 @@ class GgufTest {
 
   @Test
   void rowsAreGivenBackTheirOrder() throws IOException {
-    // Two heads of 4 rows: llama.cpp stores (head, pair, half), Hugging Face has (head, half, pair).
+    // Two heads of 4 rows: llama.cpp stores (head, pair, half), Hugging Face has (head, half,
+    // pair).
     float[] huggingFace = new float[8 * 3];
     float[] stored = new float[8 * 3];
     for (int head = 0; head < 2; head++) {
@@ -171,7 +205,8 @@ class GgufTest {
         }
       }
     }
-    Path file = new GgufBuilder().floats("t", new long[] {8, 3}, stored).write(folder.resolve("p.gguf"));
+    Path file =
+        new GgufBuilder().floats("t", new long[] {8, 3}, stored).write(folder.resolve("p.gguf"));
     try (GgufFile gguf = GgufFile.open(file)) {
       StoredTensor tensor = RowPermutedTensor.undoRotaryPairs("hf", gguf.tensor("t"), 4);
       assertArrayEquals(huggingFace, SafetensorsTest.all(tensor));
@@ -184,14 +219,19 @@ class GgufTest {
   void threadsReadAtOnce() throws Exception {
     Random random = new Random(1);
     byte[] data = blocks(StorageType.Q4_K, 4096, random);
-    Path file = new GgufBuilder().tensor("t", new long[] {4096, 256}, 12, data).write(folder.resolve("p.gguf"));
+    Path file =
+        new GgufBuilder()
+            .tensor("t", new long[] {4096, 256}, 12, data)
+            .write(folder.resolve("p.gguf"));
     try (GgufFile gguf = GgufFile.open(file)) {
       float[] expected = SafetensorsTest.all(gguf.tensor("t"));
       List<Thread> threads = new ArrayList<>();
       float[] together = new float[expected.length];
       for (int t = 0; t < 4; t++) {
         int first = t * expected.length / 4;
-        threads.add(Thread.ofPlatform().start(() -> gguf.tensor("t").read(first, expected.length / 4, together, first)));
+        threads.add(
+            Thread.ofPlatform()
+                .start(() -> gguf.tensor("t").read(first, expected.length / 4, together, first)));
       }
       for (Thread thread : threads) {
         thread.join();

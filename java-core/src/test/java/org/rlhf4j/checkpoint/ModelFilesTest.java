@@ -41,13 +41,15 @@ class ModelFilesTest {
   @Test
   void faultsSayWhatWasExpectedAndFound() throws IOException {
     assertTrue(fault(folder.resolve("nowhere")).contains("no such model"));
-    assertTrue(fault(folder).contains("expected config.json in the model folder, found an empty folder"));
+    assertTrue(
+        fault(folder).contains("expected config.json in the model folder, found an empty folder"));
     Files.writeString(folder.resolve("adapter_config.json"), "{}");
     assertTrue(fault(folder).contains("this is an adapter"));
     Files.writeString(folder.resolve("config.json"), "{\"model_type\": }");
     assertTrue(fault(folder).contains("config.json:1: not valid JSON"));
     Files.writeString(folder.resolve("config.json"), "{}");
-    assertTrue(fault(folder).contains("expected model.safetensors or model.safetensors.index.json"));
+    assertTrue(
+        fault(folder).contains("expected model.safetensors or model.safetensors.index.json"));
     Files.writeString(folder.resolve("pytorch_model.bin"), "");
     assertTrue(fault(folder).contains("save_pretrained"));
     Path text = Files.writeString(folder.resolve("notes.txt"), "hello");
@@ -58,7 +60,8 @@ class ModelFilesTest {
     Files.writeString(index, "{\"weight_map\": {\"a\": \"../model-1.safetensors\"}}");
     assertTrue(fault(folder).contains("a file beside the index"));
     SafetensorsWriter.write(
-        folder.resolve("model-1.safetensors"), List.of(TensorToWrite.of("b", FloatType.F32, new long[] {1}, new float[1])));
+        folder.resolve("model-1.safetensors"),
+        List.of(TensorToWrite.of("b", FloatType.F32, new long[] {1}, new float[1])));
     Files.writeString(index, "{\"weight_map\": {\"a\": \"model-1.safetensors\"}}");
     assertTrue(fault(folder).contains("has no tensor 'a'"));
   }
@@ -87,20 +90,31 @@ class ModelFilesTest {
     GgufBuilder builder =
         new GgufBuilder()
             .text("general.architecture", "llama")
-            .u32("llama.block_count", 1).u32("llama.context_length", 128).u32("llama.embedding_length", 8)
-            .u32("llama.feed_forward_length", 16).u32("llama.attention.head_count", 2).u32("llama.attention.head_count_kv", 1)
-            .f32("llama.attention.layer_norm_rms_epsilon", 1e-6f).f32("llama.rope.freq_base", 500000f)
-            .text("tokenizer.ggml.model", "gpt2").text("tokenizer.ggml.pre", "llama-bpe")
-            .texts("tokenizer.ggml.tokens", "<s>", "</s>", "a", "b", "ab", "[PAD5]").texts("tokenizer.ggml.merges", "a b")
+            .u32("llama.block_count", 1)
+            .u32("llama.context_length", 128)
+            .u32("llama.embedding_length", 8)
+            .u32("llama.feed_forward_length", 16)
+            .u32("llama.attention.head_count", 2)
+            .u32("llama.attention.head_count_kv", 1)
+            .f32("llama.attention.layer_norm_rms_epsilon", 1e-6f)
+            .f32("llama.rope.freq_base", 500000f)
+            .text("tokenizer.ggml.model", "gpt2")
+            .text("tokenizer.ggml.pre", "llama-bpe")
+            .texts("tokenizer.ggml.tokens", "<s>", "</s>", "a", "b", "ab", "[PAD5]")
+            .texts("tokenizer.ggml.merges", "a b")
             .i32s("tokenizer.ggml.token_type", 3, 3, 1, 1, 1, 5)
-            .u32("tokenizer.ggml.bos_token_id", 0).u32("tokenizer.ggml.eos_token_id", 1).u32("tokenizer.ggml.eot_token_id", 4)
+            .u32("tokenizer.ggml.bos_token_id", 0)
+            .u32("tokenizer.ggml.eos_token_id", 1)
+            .u32("tokenizer.ggml.eot_token_id", 4)
             .text("tokenizer.chat_template", "{{ messages[0].content }}")
             .floats("token_embd.weight", new long[] {6, 8}, new float[48])
             .floats("output_norm.weight", new long[] {8}, new float[8])
             .floats("blk.0.attn_q.weight", new long[] {8, 8}, count(64))
             .floats("blk.0.attn_k.weight", new long[] {4, 8}, count(32))
             .floats("blk.0.ffn_norm.weight", new long[] {8}, new float[8]);
-    return factors == null ? builder : builder.floats("rope_freqs.weight", new long[] {factors.length}, factors);
+    return factors == null
+        ? builder
+        : builder.floats("rope_freqs.weight", new long[] {factors.length}, factors);
   }
 
   private static float[] count(int n) {
@@ -113,7 +127,10 @@ class ModelFilesTest {
 
   @Test
   void ggufLooksLikeItsHuggingFaceModel() throws IOException {
-    float[] factors = {(float) RopeFactors.llama3(0, 2, 500000, 8, 1024), (float) RopeFactors.llama3(1, 2, 500000, 8, 1024)};
+    float[] factors = {
+      (float) RopeFactors.llama3(0, 2, 500000, 8, 1024),
+      (float) RopeFactors.llama3(1, 2, 500000, 8, 1024)
+    };
     Path file = llama(factors).write(folder.resolve("m.gguf"));
     try (ModelFiles model = ModelFiles.open(file)) {
       JsonNode config = model.config();
@@ -125,35 +142,53 @@ class ModelFilesTest {
       assertEquals(Set.of(1, 4), model.eosIds());
       assertEquals(
           List.of(
-              "model.embed_tokens.weight", "model.norm.weight", "model.layers.0.self_attn.q_proj.weight",
-              "model.layers.0.self_attn.k_proj.weight", "model.layers.0.post_attention_layernorm.weight"),
+              "model.embed_tokens.weight",
+              "model.norm.weight",
+              "model.layers.0.self_attn.q_proj.weight",
+              "model.layers.0.self_attn.k_proj.weight",
+              "model.layers.0.post_attention_layernorm.weight"),
           List.copyOf(model.tensors().keySet()));
-      // Rows of a head: (0, 0), (0, 1), (1, 0), (1, 1) as (pair, half) are 0, 2, 1, 3 as (half, pair).
+      // Rows of a head: (0, 0), (0, 1), (1, 0), (1, 1) as (pair, half) are 0, 2, 1, 3 as (half,
+      // pair).
       float[] key = SafetensorsTest.all(model.tensor("model.layers.0.self_attn.k_proj.weight"));
       assertArrayEquals(new float[] {0, 16, 8, 24}, new float[] {key[0], key[8], key[16], key[24]});
-      assertArrayEquals(new int[] {0, 4, 3}, model.tokenizer().encode("abb", true), "BOS is on by default for this kind");
+      assertArrayEquals(
+          new int[] {0, 4, 3},
+          model.tokenizer().encode("abb", true),
+          "BOS is on by default for this kind");
       assertEquals(5, model.tokenizer().vocabSize(), "padding rows are no tokens");
     }
-    try (ModelFiles model = ModelFiles.open(llama(new float[] {1.5f, 3.5f}).write(folder.resolve("f.gguf")))) {
+    try (ModelFiles model =
+        ModelFiles.open(llama(new float[] {1.5f, 3.5f}).write(folder.resolve("f.gguf")))) {
       assertEquals("factors", model.config().at("/rope_scaling/rope_type").asText());
       assertEquals(3.5, model.config().at("/rope_scaling/factors/1").asDouble());
     }
-    Path odd = llama(null).floats("blk.0.ffn_gate_inp.weight", new long[] {1}, 0).write(folder.resolve("o.gguf"));
+    Path odd =
+        llama(null)
+            .floats("blk.0.ffn_gate_inp.weight", new long[] {1}, 0)
+            .write(folder.resolve("o.gguf"));
     assertTrue(fault(odd).contains("blk.0.ffn_gate_inp.weight"));
-    Path other = new GgufBuilder().text("general.architecture", "mamba").write(folder.resolve("p.gguf"));
+    Path other =
+        new GgufBuilder().text("general.architecture", "mamba").write(folder.resolve("p.gguf"));
     assertTrue(fault(other).contains("expected one of llama, qwen2, qwen3, found 'mamba'"));
-    assertTrue(fault(new GgufBuilder().write(folder.resolve("e.gguf"))).contains("'general.architecture' is missing"));
+    assertTrue(
+        fault(new GgufBuilder().write(folder.resolve("e.gguf")))
+            .contains("'general.architecture' is missing"));
   }
 
   @Test
   void aFolderWrittenFromGgufIsTheSameModel() throws IOException {
     Path out = folder.resolve("out");
-    try (ModelFiles gguf = ModelFiles.open(llama(new float[] {1.5f, 3.5f}).write(folder.resolve("m.gguf")))) {
+    try (ModelFiles gguf =
+        ModelFiles.open(llama(new float[] {1.5f, 3.5f}).write(folder.resolve("m.gguf")))) {
       ModelFolderWriter.write(gguf, out, FloatType.F32);
       try (ModelFiles written = ModelFiles.open(out)) {
         assertEquals(gguf.tensors().keySet(), written.tensors().keySet());
         for (String name : gguf.tensors().keySet()) {
-          assertArrayEquals(SafetensorsTest.all(gguf.tensor(name)), SafetensorsTest.all(written.tensor(name)), name);
+          assertArrayEquals(
+              SafetensorsTest.all(gguf.tensor(name)),
+              SafetensorsTest.all(written.tensor(name)),
+              name);
         }
         assertArrayEquals(new int[] {0, 4, 3}, written.tokenizer().encode("abb", true));
         assertEquals(gguf.tokenizer().eosId(), written.tokenizer().eosId());

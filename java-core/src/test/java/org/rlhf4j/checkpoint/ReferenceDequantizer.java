@@ -1,8 +1,9 @@
 package org.rlhf4j.checkpoint;
 
 /**
- * GGML's block formats, element by element: for one element of a block, where its bits lie and what they are multiplied with. Slow
- * and independent of the decoders under test, which go group by group.
+ * GGML's block formats, element by element: for one element of a block, where its bits lie and what
+ * they are multiplied with. Slow and independent of the decoders under test, which go group by
+ * group.
  */
 final class ReferenceDequantizer {
   private ReferenceDequantizer() {}
@@ -14,7 +15,8 @@ final class ReferenceDequantizer {
       case Q4_0 -> half(src, at) * (nibble32(src, at + 2, i) - 8);
       case Q4_1 -> half(src, at) * nibble32(src, at + 4, i) + half(src, at + 2);
       case Q5_0 -> half(src, at) * (nibble32(src, at + 6, i) + 16 * bit(src, at + 2, i) - 16);
-      case Q5_1 -> half(src, at) * (nibble32(src, at + 8, i) + 16 * bit(src, at + 4, i)) + half(src, at + 2);
+      case Q5_1 ->
+          half(src, at) * (nibble32(src, at + 8, i) + 16 * bit(src, at + 4, i)) + half(src, at + 2);
       case Q8_0 -> half(src, at) * src[at + 2 + i];
       case Q2_K -> {
         int scale = u8(src, at + i / 16);
@@ -36,7 +38,9 @@ final class ReferenceDequantizer {
         yield dl * q - ml;
       }
       case Q5_K -> {
-        int q = (u8(src, at + 48 + i / 64 * 32 + i % 32) >> i % 64 / 32 * 4 & 15) + 16 * (u8(src, at + 16 + i % 32) >> i / 32 & 1);
+        int q =
+            (u8(src, at + 48 + i / 64 * 32 + i % 32) >> i % 64 / 32 * 4 & 15)
+                + 16 * (u8(src, at + 16 + i % 32) >> i / 32 & 1);
         float dl = half(src, at) * k4(src, at + 4, i / 32, false);
         float ml = half(src, at + 2) * k4(src, at + 4, i / 32, true);
         yield dl * q - ml;
@@ -71,7 +75,11 @@ final class ReferenceDequantizer {
   private static int q3Scale(byte[] src, int at, int group) {
     long[] words = new long[4];
     for (int w = 0; w < 3; w++) {
-      words[w] = u8(src, at + 4 * w) | u8(src, at + 4 * w + 1) << 8 | u8(src, at + 4 * w + 2) << 16 | (long) u8(src, at + 4 * w + 3) << 24;
+      words[w] =
+          u8(src, at + 4 * w)
+              | u8(src, at + 4 * w + 1) << 8
+              | u8(src, at + 4 * w + 2) << 16
+              | (long) u8(src, at + 4 * w + 3) << 24;
     }
     long mask2 = 0x03030303L;
     long mask4 = 0x0f0f0f0fL;

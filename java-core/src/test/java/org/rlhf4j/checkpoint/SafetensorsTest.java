@@ -47,7 +47,9 @@ class SafetensorsTest {
       SafetensorsWriter.write(file, tensors);
       try (SafetensorsFile read = SafetensorsFile.open(file)) {
         assertEquals(Map.of("format", "pt"), read.metadata());
-        assertEquals(tensors.stream().map(TensorToWrite::name).toList(), List.copyOf(read.tensors().keySet()));
+        assertEquals(
+            tensors.stream().map(TensorToWrite::name).toList(),
+            List.copyOf(read.tensors().keySet()));
         for (int t = 0; t < tensors.size(); t++) {
           StoredTensor tensor = read.tensor(tensors.get(t).name());
           assertArrayEquals(tensors.get(t).shape(), tensor.shape());
@@ -76,27 +78,39 @@ class SafetensorsTest {
       float[] into = new float[count + 5];
       Arrays.fill(into, -77f);
       tensor.read(first, count, into, 2);
-      assertArrayEquals(Arrays.copyOfRange(expected, first, first + count), Arrays.copyOfRange(into, 2, 2 + count));
+      assertArrayEquals(
+          Arrays.copyOfRange(expected, first, first + count),
+          Arrays.copyOfRange(into, 2, 2 + count));
       assertEquals(-77f, into[1]);
       assertEquals(-77f, into[2 + count]);
     }
-    assertThrows(IndexOutOfBoundsException.class, () -> tensor.read(expected.length, 1, new float[1], 0));
-    assertThrows(IndexOutOfBoundsException.class, () -> tensor.read(0, expected.length + 1, new float[expected.length + 1], 0));
+    assertThrows(
+        IndexOutOfBoundsException.class, () -> tensor.read(expected.length, 1, new float[1], 0));
+    assertThrows(
+        IndexOutOfBoundsException.class,
+        () -> tensor.read(0, expected.length + 1, new float[expected.length + 1], 0));
   }
 
   @Test
   void roundsToNearestEven() throws IOException {
-    float[] values = {1.00390625f, 1.01171875f, 3.4e38f, Float.NaN, Float.NEGATIVE_INFINITY, -0f, 1e-45f, 65520f};
+    float[] values = {
+      1.00390625f, 1.01171875f, 3.4e38f, Float.NaN, Float.NEGATIVE_INFINITY, -0f, 1e-45f, 65520f
+    };
     Path file = folder.resolve("x.safetensors");
     SafetensorsWriter.write(
         file,
         List.of(
-            TensorToWrite.of("b", FloatType.BF16, new long[] {8}, values), TensorToWrite.of("h", FloatType.F16, new long[] {8}, values)));
+            TensorToWrite.of("b", FloatType.BF16, new long[] {8}, values),
+            TensorToWrite.of("h", FloatType.F16, new long[] {8}, values)));
     try (SafetensorsFile read = SafetensorsFile.open(file)) {
       // 1 + 2^-8 lies between two bf16 numbers: the even one is below. 1 + 3·2^-8 goes up.
       float inf = Float.POSITIVE_INFINITY;
-      assertArrayEquals(new float[] {1f, 1.015625f, inf, Float.NaN, -inf, -0f, 0f, 65536f}, all(read.tensor("b")));
-      assertArrayEquals(new float[] {1.00390625f, 1.01171875f, inf, Float.NaN, -inf, -0f, 0f, inf}, all(read.tensor("h")));
+      assertArrayEquals(
+          new float[] {1f, 1.015625f, inf, Float.NaN, -inf, -0f, 0f, 65536f},
+          all(read.tensor("b")));
+      assertArrayEquals(
+          new float[] {1.00390625f, 1.01171875f, inf, Float.NaN, -inf, -0f, 0f, inf},
+          all(read.tensor("h")));
     }
   }
 
@@ -117,7 +131,8 @@ class SafetensorsTest {
 
   private Path write(String header, byte[] data) throws IOException {
     byte[] text = header.getBytes(StandardCharsets.UTF_8);
-    ByteBuffer all = ByteBuffer.allocate(8 + text.length + data.length).order(ByteOrder.LITTLE_ENDIAN);
+    ByteBuffer all =
+        ByteBuffer.allocate(8 + text.length + data.length).order(ByteOrder.LITTLE_ENDIAN);
     all.putLong(text.length).put(text).put(data);
     return Files.write(folder.resolve("hand.safetensors"), all.array());
   }
@@ -127,7 +142,11 @@ class SafetensorsTest {
     String ok = "\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}";
     for (String header :
         new String[] {
-          "[]", "nonsense", "{", "{\"a\":3}", "{" + ok + "," + ok + "}",
+          "[]",
+          "nonsense",
+          "{",
+          "{\"a\":3}",
+          "{" + ok + "," + ok + "}",
           "{\"a\":{\"dtype\":\"F8_E4M3\",\"shape\":[4],\"data_offsets\":[0,4]}}",
           "{\"a\":{\"dtype\":\"Q4_0\",\"shape\":[4],\"data_offsets\":[0,4]}}",
           "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}",
@@ -144,7 +163,8 @@ class SafetensorsTest {
           "{\"__metadata__\":{\"x\":\"y\"}}"
         }) {
       Path file = write(header, new byte[4]);
-      InputException e = assertThrows(InputException.class, () -> SafetensorsFile.open(file), header);
+      InputException e =
+          assertThrows(InputException.class, () -> SafetensorsFile.open(file), header);
       assertTrue(e.getMessage().startsWith(file + ": "), e.getMessage());
     }
     SafetensorsFile.open(write("{" + ok + "}", new byte[4])).close();
@@ -153,20 +173,23 @@ class SafetensorsTest {
   @Test
   void truncationNeverGivesAnythingButAnInputException() throws IOException {
     Path whole = folder.resolve("w.safetensors");
-    SafetensorsWriter.write(whole, List.of(TensorToWrite.of("a", FloatType.F32, new long[] {2, 3}, new float[6])));
+    SafetensorsWriter.write(
+        whole, List.of(TensorToWrite.of("a", FloatType.F32, new long[] {2, 3}, new float[6])));
     byte[] bytes = Files.readAllBytes(whole);
     for (int length = 0; length < bytes.length; length++) {
       Path cut = Files.write(folder.resolve("cut.safetensors"), Arrays.copyOf(bytes, length));
       assertThrows(InputException.class, () -> SafetensorsFile.open(cut), "at " + length);
     }
-    Path longer = Files.write(folder.resolve("cut.safetensors"), Arrays.copyOf(bytes, bytes.length + 1));
+    Path longer =
+        Files.write(folder.resolve("cut.safetensors"), Arrays.copyOf(bytes, bytes.length + 1));
     assertThrows(InputException.class, () -> SafetensorsFile.open(longer));
   }
 
   @Test
   void damagedHeadersNeverGiveAnythingButAnInputException() throws IOException {
     Path whole = folder.resolve("w.safetensors");
-    SafetensorsWriter.write(whole, List.of(TensorToWrite.of("a", FloatType.F32, new long[] {2, 3}, new float[6])));
+    SafetensorsWriter.write(
+        whole, List.of(TensorToWrite.of("a", FloatType.F32, new long[] {2, 3}, new float[6])));
     byte[] bytes = Files.readAllBytes(whole);
     Random random = new Random(3);
     for (int round = 0; round < 2000; round++) {
@@ -184,12 +207,18 @@ class SafetensorsTest {
   @Test
   void aFailedWriteLeavesTheOldFile() throws IOException {
     Path file = folder.resolve("x.safetensors");
-    SafetensorsWriter.write(file, List.of(TensorToWrite.of("a", FloatType.F32, new long[] {1}, new float[] {5})));
+    SafetensorsWriter.write(
+        file, List.of(TensorToWrite.of("a", FloatType.F32, new long[] {1}, new float[] {5})));
     TensorToWrite failing =
-        new TensorToWrite("b", FloatType.F32, new long[] {1}, (first, count, into, offset) -> {
-          throw new IllegalStateException("device lost");
-        });
-    assertThrows(IllegalStateException.class, () -> SafetensorsWriter.write(file, List.of(failing)));
+        new TensorToWrite(
+            "b",
+            FloatType.F32,
+            new long[] {1},
+            (first, count, into, offset) -> {
+              throw new IllegalStateException("device lost");
+            });
+    assertThrows(
+        IllegalStateException.class, () -> SafetensorsWriter.write(file, List.of(failing)));
     try (SafetensorsFile read = SafetensorsFile.open(file)) {
       assertArrayEquals(new float[] {5}, all(read.tensor("a")));
     }
@@ -197,7 +226,8 @@ class SafetensorsTest {
       assertEquals(1, left.count());
     }
     TensorToWrite twice = TensorToWrite.of("a", FloatType.F32, new long[] {0}, new float[0]);
-    assertThrows(IllegalArgumentException.class, () -> SafetensorsWriter.write(file, List.of(twice, twice)));
+    assertThrows(
+        IllegalArgumentException.class, () -> SafetensorsWriter.write(file, List.of(twice, twice)));
   }
 
   @Test
@@ -215,7 +245,8 @@ class SafetensorsTest {
   @Test
   void closingUnmaps() throws IOException {
     Path file = folder.resolve("x.safetensors");
-    SafetensorsWriter.write(file, List.of(TensorToWrite.of("a", FloatType.F16, new long[] {1}, new float[] {5})));
+    SafetensorsWriter.write(
+        file, List.of(TensorToWrite.of("a", FloatType.F16, new long[] {1}, new float[] {5})));
     SafetensorsFile read = SafetensorsFile.open(file);
     StoredTensor tensor = read.tensor("a");
     read.close();

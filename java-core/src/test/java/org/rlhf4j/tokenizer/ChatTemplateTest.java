@@ -32,13 +32,19 @@ class ChatTemplateTest {
   void rendersAsTheReference() {
     JsonNode golden = Golden.json("tokenizer.json");
     for (JsonNode c : golden.get("chat")) {
-      ChatTemplate template = new ChatTemplate(golden.at("/templates/" + c.get("template").asText()).asText(), SPECIAL);
+      ChatTemplate template =
+          new ChatTemplate(golden.at("/templates/" + c.get("template").asText()).asText(), SPECIAL);
       assertEquals(
-          c.get("text").asText(), template.render(messages(c.get("messages")), c.get("add_generation_prompt").asBoolean()));
+          c.get("text").asText(),
+          template.render(messages(c.get("messages")), c.get("add_generation_prompt").asBoolean()));
     }
     JsonNode error = golden.get("chat_error");
-    ChatTemplate template = new ChatTemplate(golden.at("/templates/" + error.get("template").asText()).asText(), SPECIAL);
-    InputException e = assertThrows(InputException.class, () -> template.render(messages(error.get("messages")), false));
+    ChatTemplate template =
+        new ChatTemplate(
+            golden.at("/templates/" + error.get("template").asText()).asText(), SPECIAL);
+    InputException e =
+        assertThrows(
+            InputException.class, () -> template.render(messages(error.get("messages")), false));
     assertTrue(e.getMessage().endsWith(error.get("error").asText()), e.getMessage());
   }
 
@@ -62,10 +68,14 @@ class ChatTemplateTest {
               () -> {
                 if (c.has("error")) {
                   InputException e =
-                      assertThrows(InputException.class, () -> template.render(messages(c.get("messages")), prompt, extra));
+                      assertThrows(
+                          InputException.class,
+                          () -> template.render(messages(c.get("messages")), prompt, extra));
                   assertTrue(e.getMessage().endsWith(c.get("error").asText()), e.getMessage());
                 } else {
-                  assertEquals(c.get("text").asText(), template.render(messages(c.get("messages")), prompt, extra));
+                  assertEquals(
+                      c.get("text").asText(),
+                      template.render(messages(c.get("messages")), prompt, extra));
                 }
               }));
     }
@@ -75,7 +85,15 @@ class ChatTemplateTest {
   @Test
   void messagesAreNeverRunAsTemplates() {
     ChatTemplate template = new ChatTemplate("{{ messages[0].content }}", SPECIAL);
-    for (String text : new String[] {"{{ 7 * 7 }}", "{% for x in y %}", "{# gone? #}", "{{ bos_token }}", "\\n", "\u0001\t\u001b\u2028"}) {
+    for (String text :
+        new String[] {
+          "{{ 7 * 7 }}",
+          "{% for x in y %}",
+          "{# gone? #}",
+          "{{ bos_token }}",
+          "\\n",
+          "\u0001\t\u001b\u2028"
+        }) {
       assertEquals(text, template.render(List.of(new Message("user", text)), false));
     }
   }
@@ -84,9 +102,12 @@ class ChatTemplateTest {
   void faultsAreInputExceptions() {
     assertThrows(InputException.class, () -> new ChatTemplate("{{ messages ", SPECIAL));
     assertThrows(InputException.class, () -> new ChatTemplate("{% for m in x ", SPECIAL));
-    for (String source : new String[] {"{% nonsense %}", "{{ messages[ }}", "{% for m in messages %}x"}) {
+    for (String source :
+        new String[] {"{% nonsense %}", "{{ messages[ }}", "{% for m in messages %}x"}) {
       assertThrows(
-          InputException.class, () -> new ChatTemplate(source, SPECIAL).render(List.of(new Message("user", "x")), false), source);
+          InputException.class,
+          () -> new ChatTemplate(source, SPECIAL).render(List.of(new Message("user", "x")), false),
+          source);
     }
   }
 
@@ -94,7 +115,9 @@ class ChatTemplateTest {
   void timeIsPythons() {
     LocalDateTime time = LocalDateTime.of(2026, 3, 5, 14, 7, 9);
     assertEquals("05 Mar 2026", PythonTime.format(time, "%d %b %Y"));
-    assertEquals("Thursday, March 05, 26 02:07:09 PM 100%", PythonTime.format(time, "%A, %B %d, %y %I:%M:%S %p 100%%"));
+    assertEquals(
+        "Thursday, March 05, 26 02:07:09 PM 100%",
+        PythonTime.format(time, "%A, %B %d, %y %I:%M:%S %p 100%%"));
     String year = new ChatTemplate("{{ strftime_now('%Y') }}", SPECIAL).render(List.of(), false);
     assertEquals(4, year.length());
   }

@@ -18,7 +18,10 @@ import org.rlhf4j.InputException;
 class GgufTokenizerTest {
   private static final Path FILE = Path.of("model.gguf");
 
-  /** A vocabulary of the 256 bytes, {@code 12}, {@code 123}, {@code 1234}, {@code aA} and three added tokens. */
+  /**
+   * A vocabulary of the 256 bytes, {@code 12}, {@code 123}, {@code 1234}, {@code aA} and three
+   * added tokens.
+   */
   private static Map<String, Object> metadata(String pre) {
     List<String> tokens = new ArrayList<>();
     int next = 256;
@@ -49,10 +52,17 @@ class GgufTokenizerTest {
   void everyKindRoundTripsAnyText() {
     for (String pre : PreTokenizers.names()) {
       try (Tokenizer tokenizer = GgufTokenizer.open(FILE, metadata(pre))) {
-        for (String text : new String[] {"Hello, world's  1234\n\n\tend ", "\u539f\u5b50 \uD83D\uDE42", "a<tool>b<\"eos\\>", "\u0000\u007f\u00ad"}) {
+        for (String text :
+            new String[] {
+              "Hello, world's  1234\n\n\tend ",
+              "\u539f\u5b50 \uD83D\uDE42",
+              "a<tool>b<\"eos\\>",
+              "\u0000\u007f\u00ad"
+            }) {
           assertEquals(text, tokenizer.decode(tokenizer.encode(text, false), false), pre);
         }
-        assertArrayEquals(new int[] {'a', 262, 'b', 261}, tokenizer.encode("a<tool>b<\"eos\\>", false), pre);
+        assertArrayEquals(
+            new int[] {'a', 262, 'b', 261}, tokenizer.encode("a<tool>b<\"eos\\>", false), pre);
         assertEquals("ab", tokenizer.decode(new int[] {260, 'a', 'b', 261}, true), pre);
         assertEquals(OptionalInt.of(261), tokenizer.eosId());
         assertEquals(263, tokenizer.vocabSize(), "unused tokens are left out");
@@ -79,7 +89,8 @@ class GgufTokenizerTest {
 
   @Test
   void specialTokensAreAddedAsConfigured() {
-    assertArrayEquals(new int[] {260, 'x'}, withSpecial("llama-bpe", null, null), "the kind's default");
+    assertArrayEquals(
+        new int[] {260, 'x'}, withSpecial("llama-bpe", null, null), "the kind's default");
     assertArrayEquals(new int[] {'x'}, withSpecial("llama-bpe", false, null));
     assertArrayEquals(new int[] {'x'}, withSpecial("gpt-2", null, null));
     assertArrayEquals(new int[] {260, 'x', 261}, withSpecial("gpt-2", true, true));
@@ -105,13 +116,15 @@ class GgufTokenizerTest {
     assertTrue(fault("tokenizer.ggml.merges", 3L).contains("expected String[], found Long"));
     assertTrue(fault("tokenizer.ggml.token_type", new long[3]).contains("expected 264 items"));
     assertTrue(fault("tokenizer.ggml.eos_token_id", 264L).contains("expected 0 to 263, found 264"));
-    assertTrue(fault("tokenizer.ggml.merges", new String[] {"nope nope"}).contains("not a tokenizer"));
+    assertTrue(
+        fault("tokenizer.ggml.merges", new String[] {"nope nope"}).contains("not a tokenizer"));
   }
 
   private static String fault(String key, Object value) {
     Map<String, Object> metadata = metadata("gpt-2");
     metadata.put(key, value);
-    String message = assertThrows(InputException.class, () -> GgufTokenizer.open(FILE, metadata)).getMessage();
+    String message =
+        assertThrows(InputException.class, () -> GgufTokenizer.open(FILE, metadata)).getMessage();
     assertTrue(message.startsWith("model.gguf: "), message);
     return message;
   }
