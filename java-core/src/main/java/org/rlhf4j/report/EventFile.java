@@ -88,7 +88,10 @@ final class EventFile implements Closeable {
     values.forEach(
         (tag, value) -> {
           if (value instanceof Number n) {
-            scalars.add(Map.of("tag", tag, "simple_value", n.floatValue()));
+            Map<String, Object> scalar = new LinkedHashMap<>();
+            scalar.put("tag", tag);
+            scalar.put("simple_value", n.floatValue());
+            scalars.add(scalar);
           }
         });
     if (!scalars.isEmpty()) {
