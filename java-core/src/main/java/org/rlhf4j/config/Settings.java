@@ -53,6 +53,26 @@ public final class Settings {
   }
 
   /**
+   * Reads the config.yaml of a run, of whichever command it was.
+   *
+   * @throws InputException with FILE:LINE as {@link #load}, or if it does not say its command
+   */
+  public static Settings loadRun(Path yaml) {
+    for (YamlEntries.Entry entry : YamlEntries.read(yaml, Set.of(VERSIONS))) {
+      if (entry.name().equals(COMMAND)) {
+        for (Command command : Command.values()) {
+          if (command.text().equals(entry.value())) {
+            return load(command, yaml);
+          }
+        }
+        throw InputException.at(
+            yaml, entry.line(), "command: expected sft|reward|ppo, found '" + entry.value() + "'");
+      }
+    }
+    throw InputException.at(yaml, "expected the config.yaml of a run, which says its command");
+  }
+
+  /**
    * Reads a command line: {@code --config FILE}, flags named as keys ({@code --learning-rate 1e-4},
    * {@code --learning_rate=1e-4}, {@code --resume}, {@code --no-shuffle}), and {@code key=value}
    * overrides. With {@code --resume} and no {@code --config}, the config.yaml in {@code --out} is

@@ -1,7 +1,8 @@
 package org.rlhf4j.report;
 
-import com.google.protobuf.CodedOutputStream;
-import java.io.ByteArrayOutputStream;
+import com.fasterxml.jackson.databind.ObjectWriter;
+import com.fasterxml.jackson.dataformat.protobuf.ProtobufMapper;
+import com.fasterxml.jackson.dataformat.protobuf.schema.ProtobufSchemaLoader;
 import java.io.Closeable;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -11,6 +12,9 @@ import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.zip.CRC32C;
 
@@ -18,13 +22,37 @@ import java.util.zip.CRC32C;
  * A TensorBoard event file with scalars.
  *
  * <p>A file is a row of TFRecords: length (u64), masked CRC-32C of the length (u32), the bytes,
- * masked CRC-32C of the bytes (u32), little-endian. The bytes are an {@code Event}
- * (tensorflow/core/util/event.proto): wall_time 1 (double), step 2 (int64), file_version 3
- * (string), summary 5, session_log 7. A {@code Summary} (framework/summary.proto) has values 1: tag
- * 1 (string), simple_value 2 (float). A {@code SessionLog} has status 1, and 1 is START.
+ * masked CRC-32C of the bytes (u32), little-endian. The bytes are an {@code Event}.
  */
 final class EventFile implements Closeable {
   private static final int MASK_DELTA = 0xa282ead8;
+
+  /**
+   * The parts that are written of tensorflow/core/util/event.proto and framework/summary.proto.
+   * SessionLog's status 1 is START.
+   */
+  private static final String SCHEMA =
+      """
+      message Event {
+        required double wall_time = 1;
+        required int64 step = 2;
+        optional string file_version = 3;
+        optional Summary summary = 5;
+        optional SessionLog session_log = 7;
+      }
+      message Summary {
+        repeated Value value = 1;
+      }
+      message Value {
+        required string tag = 1;
+        required float simple_value = 2;
+      }
+      message SessionLog {
+        required int32 status = 1;
+      }
+      """;
+
+  private static final ObjectWriter EVENT = writer();
 
   private final FileChannel file;
 
@@ -46,7 +74,7 @@ final class EventFile implements Closeable {
             new EventFile(
                 FileChannel.open(
                     folder.resolve(name), StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE));
-        file.event(0, out -> out.writeString(3, "brain.Event:2"));
+        file.event(0, Map.of("file_version", "brain.Event:2"));
         return file;
       } catch (FileAlreadyExistsException e) {
         // Two within a second: the next number.
@@ -56,30 +84,24 @@ final class EventFile implements Closeable {
 
   /** One event with every number of {@code values}; whatever is not a number is left out. */
   void scalars(long step, Map<String, ?> values) throws IOException {
-    byte[] summary =
-        message(
-            out -> {
-              for (Map.Entry<String, ?> e : values.entrySet()) {
-                if (e.getValue() instanceof Number n) {
-                  out.writeByteArray(
-                      1,
-                      message(
-                          v -> {
-                            v.writeString(1, e.getKey());
-                            v.writeFloat(2, n.floatValue());
-                          }));
-                }
-              }
-            });
-    if (summary.length > 0) {
-      event(step, out -> out.writeByteArray(5, summary));
+    List<Map<String, Object>> scalars = new ArrayList<>();
+    values.forEach(
+        (tag, value) -> {
+          if (value instanceof Number n) {
+            Map<String, Object> scalar = new LinkedHashMap<>();
+            scalar.put("tag", tag);
+            scalar.put("simple_value", n.floatValue());
+            scalars.add(scalar);
+          }
+        });
+    if (!scalars.isEmpty()) {
+      event(step, Map.of("summary", Map.of("value", scalars)));
     }
   }
 
   /** Tells TensorBoard to drop what earlier files hold of steps after {@code step}. */
   void purgeAfter(long step) throws IOException {
-    byte[] start = message(out -> out.writeEnum(1, 1));
-    event(step + 1, out -> out.writeByteArray(7, start));
+    event(step + 1, Map.of("session_log", Map.of("status", 1)));
   }
 
   @Override
@@ -87,26 +109,20 @@ final class EventFile implements Closeable {
     file.close();
   }
 
-  private interface Fields {
-    void write(CodedOutputStream out) throws IOException;
+  private static ObjectWriter writer() {
+    try {
+      return new ProtobufMapper().writer(ProtobufSchemaLoader.std.parse(SCHEMA, "Event"));
+    } catch (IOException e) {
+      throw new IllegalStateException(e);
+    }
   }
 
-  private static byte[] message(Fields fields) throws IOException {
-    ByteArrayOutputStream bytes = new ByteArrayOutputStream();
-    CodedOutputStream out = CodedOutputStream.newInstance(bytes);
-    fields.write(out);
-    out.flush();
-    return bytes.toByteArray();
-  }
-
-  private void event(long step, Fields content) throws IOException {
-    byte[] event =
-        message(
-            out -> {
-              out.writeDouble(1, System.currentTimeMillis() / 1000.0);
-              out.writeInt64(2, step);
-              content.write(out);
-            });
+  private void event(long step, Map<String, ?> content) throws IOException {
+    Map<String, Object> fields = new LinkedHashMap<>();
+    fields.put("wall_time", System.currentTimeMillis() / 1000.0);
+    fields.put("step", step);
+    fields.putAll(content);
+    byte[] event = EVENT.writeValueAsBytes(fields);
     ByteBuffer record = ByteBuffer.allocate(event.length + 16).order(ByteOrder.LITTLE_ENDIAN);
     record.putLong(event.length);
     record.putInt(maskedCrc(record.array(), 8));
