@@ -12,7 +12,6 @@ import org.rlhf4j.generate.Generation;
 import org.rlhf4j.generate.GenerationConfig;
 import org.rlhf4j.generate.Generator;
 import org.rlhf4j.lora.LoraAdapter;
-import org.rlhf4j.tokenizer.Tokenizer;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -71,7 +70,7 @@ final class GenerateCommand implements Callable<Integer> {
       if (common.json) {
         Output.json(document(model, all, tokens / seconds));
       } else {
-        print(model.files().tokenizer(), all);
+        print(model, all);
         if (!common.quiet) {
           System.err.printf(Locale.ROOT, "%d tokens, %.1f tokens/s%n", tokens, tokens / seconds);
         }
@@ -114,9 +113,12 @@ final class GenerateCommand implements Callable<Integer> {
     return document;
   }
 
-  private static void print(Tokenizer tokenizer, List<Generation> all) {
+  private static void print(LoadedModel model, List<Generation> all) {
     for (Generation g : all) {
-      Output.line(tokenizer.decode(g.ids(), true));
+      Output.line(
+          model.hasTokenizer()
+              ? model.files().tokenizer().decode(g.ids(), true)
+              : java.util.Arrays.toString(g.ids()));
     }
   }
 }

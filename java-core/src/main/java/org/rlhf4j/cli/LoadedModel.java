@@ -83,6 +83,11 @@ final class LoadedModel implements AutoCloseable {
     return lm;
   }
 
+  /** Whether the model brought a tokenizer: without one, only token ids can be given. */
+  boolean hasTokenizer() {
+    return files.isGguf() || java.nio.file.Files.isRegularFile(files.path().resolve("tokenizer.json"));
+  }
+
   ModelConfig config() {
     return lm.config();
   }

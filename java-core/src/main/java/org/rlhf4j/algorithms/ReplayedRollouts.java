@@ -6,11 +6,11 @@ import java.util.Set;
 import org.rlhf4j.data.RecordedRollout;
 
 /** Trajectories read from a file in place of sampling. */
-public final class RecordedRollouts implements RolloutSource {
+public final class ReplayedRollouts implements RolloutSource {
   private final List<RecordedRollout> recorded;
   private final Set<Integer> eosIds;
 
-  public RecordedRollouts(List<RecordedRollout> recorded, Set<Integer> eosIds) {
+  public ReplayedRollouts(List<RecordedRollout> recorded, Set<Integer> eosIds) {
     this.recorded = recorded;
     this.eosIds = eosIds;
   }

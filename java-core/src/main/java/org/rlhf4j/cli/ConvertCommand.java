@@ -1,0 +1,110 @@
+package org.rlhf4j.cli;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import java.util.stream.Stream;
+import org.rlhf4j.InputException;
+import org.rlhf4j.checkpoint.FloatType;
+import org.rlhf4j.checkpoint.ModelFiles;
+import org.rlhf4j.checkpoint.ModelFolderWriter;
+import org.rlhf4j.checkpoint.StoredTensor;
+import org.rlhf4j.checkpoint.TensorToWrite;
+import org.rlhf4j.lora.LoraAdapter;
+import org.rlhf4j.lora.MergedTensor;
+import org.rlhf4j.lora.PeftAdapter;
+import org.rlhf4j.nn.CausalLm;
+import org.rlhf4j.nn.ModelConfig;
+import org.rlhf4j.nn.Policy;
+import org.rlhf4j.tensor.Device;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+@Command(
+    name = "convert",
+    description = "GGUF to a Hugging Face folder; merges an adapter into its base; casts.",
+    mixinStandardHelpOptions = true)
+final class ConvertCommand implements Callable<Integer> {
+  @Mixin private CommonOptions common;
+
+  @Option(names = "--model", paramLabel = "PATH", required = true, description = "a Hugging Face folder or a GGUF file")
+  private Path model;
+
+  @Option(names = "--adapter", paramLabel = "DIR", description = "an adapter to merge into the weights")
+  private Path adapter;
+
+  @Option(names = "--out", paramLabel = "DIR", required = true, description = "a new folder")
+  private Path out;
+
+  @Override
+  public Integer call() throws IOException {
+    if (Files.exists(out)) {
+      throw InputException.at(out, "expected a new folder for --out, found one that exists");
+    }
+    // Written beside and renamed into place: a failure leaves nothing that looks like a model.
+    Path parent = out.toAbsolutePath().getParent();
+    Files.createDirectories(parent);
+    try (ModelFiles files = ModelFiles.open(model)) {
+      FloatType type = type(files);
+      Path work = Files.createTempDirectory(parent, "." + out.getFileName() + "-");
+      try {
+        if (adapter == null) {
+          ModelFolderWriter.write(files, work, type);
+        } else {
+          writeMerged(files, work, type);
+        }
+        Files.move(work, out);
+      } catch (IOException | RuntimeException e) {
+        delete(work);
+        throw e;
+      }
+    }
+    if (common.json) {
+      Output.json(Map.of("out", out.toString()));
+    } else {
+      Output.line(out.toString());
+    }
+    return 0;
+  }
+
+  /** auto: as stored; quantised files become bf16. */
+  private FloatType type(ModelFiles files) {
+    if (!common.dtype.equals("auto")) {
+      return FloatType.parse(common.dtype);
+    }
+    String stored = files.tensor("model.embed_tokens.weight").storedType();
+    return stored.equals("F32") ? FloatType.F32 : stored.equals("F16") ? FloatType.F16 : FloatType.BF16;
+  }
+
+  private void writeMerged(ModelFiles files, Path work, FloatType type) throws IOException {
+    ModelConfig config = ModelConfig.from(files.config(), model.toString());
+    try (Device device = Device.cpu(common.threads);
+        LoraAdapter lora =
+            PeftAdapter.load(
+                device, adapter, CausalLm.modules(config), Policy.valueHead(config), java.util.Set.of(), false)) {
+      List<TensorToWrite> tensors = new ArrayList<>();
+      for (StoredTensor t : files.tensors().values()) {
+        String module = t.name().replaceAll("\\.weight$", "");
+        tensors.add(
+            lora.hasModule(module)
+                ? new TensorToWrite(t.name(), type, t.shape(), MergedTensor.of(t, lora, module))
+                : TensorToWrite.of(t, type));
+      }
+      ModelFolderWriter.writeWeights(work, tensors, ModelFolderWriter.SHARD_BYTES);
+      ModelFolderWriter.writeConfiguration(files, work, type);
+    }
+  }
+
+  private static void delete(Path folder) throws IOException {
+    try (Stream<Path> files = Files.walk(folder)) {
+      for (Path p : files.sorted(java.util.Comparator.reverseOrder()).toList()) {
+        Files.delete(p);
+      }
+    }
+  }
+}

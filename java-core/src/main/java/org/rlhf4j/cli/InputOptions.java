@@ -1,0 +1,124 @@
+package org.rlhf4j.cli;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import org.rlhf4j.InputException;
+import org.rlhf4j.checkpoint.ModelFiles;
+import org.rlhf4j.data.Dataset;
+import org.rlhf4j.data.ReadOptions;
+import org.rlhf4j.data.Text;
+import org.rlhf4j.data.Texts;
+import org.rlhf4j.data.TokenIds;
+import org.rlhf4j.lora.PeftAdapter;
+import org.rlhf4j.tokenizer.ChatTemplate;
+import org.rlhf4j.tokenizer.Message;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import picocli.CommandLine.Option;
+
+/** The model and the sequences that a command works on. */
+public final class InputOptions {
+  private static final Logger LOG = LoggerFactory.getLogger(InputOptions.class);
+
+  @Option(names = "--model", paramLabel = "PATH", description = "a Hugging Face folder or a GGUF file")
+  Path model;
+
+  @Option(names = "--adapter", paramLabel = "DIR", description = "an adapter in PEFT's format")
+  Path adapter;
+
+  @Option(names = {"--prompt", "--text"}, paramLabel = "TEXT", description = "one text; may be repeated")
+  List<String> texts = List.of();
+
+  @Option(
+      names = "--data",
+      paramLabel = "FILE",
+      description = "texts or conversations: .jsonl, .json, .csv or .parquet with text, prompt, query, messages or input_ids")
+  Path data;
+
+  @Option(names = "--ids", paramLabel = "FILE.json", description = "{\"input_ids\": [[…], …]}: sequences of token ids")
+  Path ids;
+
+  @Option(names = "--skip-bad-lines", description = "with --data: count bad lines and go on")
+  boolean skipBadLines;
+
+  /** Sequences to judge: as they are, conversations as the chat template renders them. */
+  List<int[]> sequences(LoadedModel model) {
+    return read(model, false, null, false);
+  }
+
+  /** Prompts to continue. */
+  List<int[]> prompts(LoadedModel model, boolean chat, String system) {
+    return read(model, chat, system, true);
+  }
+
+  private List<int[]> read(LoadedModel loaded, boolean chat, String system, boolean toContinue) {
+    int given = (texts.isEmpty() ? 0 : 1) + (data == null ? 0 : 1) + (ids == null ? 0 : 1);
+    if (given != 1) {
+      throw new InputException("expected one of --prompt, --data and --ids, found " + (given == 0 ? "none" : given));
+    }
+    if (system != null && !chat) {
+      throw new InputException("--system: goes with --chat");
+    }
+    int vocabulary = loaded.config().vocabSize();
+    if (ids != null) {
+      return TokenIds.read(ids, vocabulary);
+    }
+    ModelFiles files = loaded.files();
+    if (data != null) {
+      ReadOptions options =
+          ReadOptions.defaults()
+              .withSkipBadLines(skipBadLines)
+              .withUseChatTemplate(chat)
+              .withAddGenerationPrompt(toContinue)
+              .withVocabSize(vocabulary);
+      Dataset<Text> read =
+          Texts.read(
+              data,
+              loaded.hasTokenizer() ? files.tokenizer() : null,
+              files.chatTemplate().orElse(null),
+              options);
+      read.notes().forEach(LOG::warn);
+      return read.records().stream().map(Text::ids).toList();
+    }
+    List<int[]> all = new ArrayList<>();
+    for (String text : texts) {
+      int[] encoded;
+      if (chat) {
+        encoded = files.tokenizer().encode(template(files).render(messages(system, text), true), false);
+      } else {
+        encoded = files.tokenizer().encode(text, true);
+      }
+      if (encoded.length == 0) {
+        throw new InputException("--prompt: expected at least one token, found an empty text");
+      }
+      all.add(encoded);
+    }
+    return all;
+  }
+
+  static List<Message> messages(String system, String text) {
+    List<Message> messages = new ArrayList<>();
+    if (system != null) {
+      messages.add(new Message("system", system));
+    }
+    messages.add(new Message("user", text));
+    return messages;
+  }
+
+  static ChatTemplate template(ModelFiles files) {
+    return files
+        .chatTemplate()
+        .orElseThrow(() -> InputException.at(files.path(), "has no chat template: leave out --chat"));
+  }
+
+  /** A message, rather than zeros, where values are asked for and no head was trained. */
+  void requireValueHead(boolean wanted) {
+    if (wanted && (adapter == null || !Files.isDirectory(adapter) || !PeftAdapter.hasValueHead(adapter))) {
+      throw new InputException(
+          "--values: expected --adapter with a folder that has value_head.safetensors, found "
+              + (adapter == null ? "no --adapter" : adapter + " without one"));
+    }
+  }
+}
