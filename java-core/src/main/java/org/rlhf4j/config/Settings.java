@@ -127,6 +127,14 @@ public final class Settings {
   }
 
   /**
+   * The same values, with messages that name keys only: for a reader to whom files and flags say
+   * nothing.
+   */
+  public Settings withoutOrigins() {
+    return new Settings(command, values, Map.of());
+  }
+
+  /**
    * The start of a message about {@code key}: {@code FILE:LINE: key}, the flag, or the key itself.
    */
   public String where(String key) {
