@@ -1,4 +1,5 @@
 # Sourced by the project's scripts. find_jdk [MINIMUM] sets JDK to the home of a JDK of at least that version (22), or fails.
+# With JDK_TOOL=java a run time without compiler will do.
 # Looked at, in this order: JAVA_HOME, java on PATH, the usual install folders (the newest of them).
 # A home's version is read from its `release` file: no JVM is started.
 
@@ -28,7 +29,7 @@ jdk_of_path() { # prints the home of the java on PATH
   if _real=$(readlink -f "$_java" 2>/dev/null) && [ -n "$_real" ]; then _java=$_real; fi
   _home=${_java%/bin/java}
   case $_home in
-    */jre) [ -x "${_home%/jre}/bin/javac" ] && _home=${_home%/jre} ;;
+    */jre) [ -x "${_home%/jre}/bin/${JDK_TOOL:-javac}" ] && _home=${_home%/jre} ;;
   esac
   echo "$_home"
 }
@@ -36,11 +37,11 @@ jdk_of_path() { # prints the home of the java on PATH
 find_jdk() {
   _minimum=${1:-22}
   JDK=
-  if [ -n "${JAVA_HOME:-}" ] && [ -x "$JAVA_HOME/bin/javac" ] && [ "$(jdk_version "$JAVA_HOME")" -ge "$_minimum" ]; then
+  if [ -n "${JAVA_HOME:-}" ] && [ -x "$JAVA_HOME/bin/${JDK_TOOL:-javac}" ] && [ "$(jdk_version "$JAVA_HOME")" -ge "$_minimum" ]; then
     JDK=$JAVA_HOME
     return 0
   fi
-  if _path_home=$(jdk_of_path) && [ -x "$_path_home/bin/javac" ] && [ "$(jdk_version "$_path_home")" -ge "$_minimum" ]; then
+  if _path_home=$(jdk_of_path) && [ -x "$_path_home/bin/${JDK_TOOL:-javac}" ] && [ "$(jdk_version "$_path_home")" -ge "$_minimum" ]; then
     JDK=$_path_home
     return 0
   fi
@@ -49,7 +50,7 @@ find_jdk() {
     "$HOME"/.sdkman/candidates/java/* "$HOME"/.jdks/* "$HOME"/.local/share/mise/installs/java/* "$HOME"/.asdf/installs/java/* \
     /Library/Java/JavaVirtualMachines/*/Contents/Home "$HOME"/Library/Java/JavaVirtualMachines/*/Contents/Home \
     /opt/homebrew/opt/openjdk*/libexec/openjdk.jdk/Contents/Home /usr/local/opt/openjdk*/libexec/openjdk.jdk/Contents/Home; do
-    [ -x "$_candidate/bin/javac" ] || continue
+    [ -x "$_candidate/bin/${JDK_TOOL:-javac}" ] || continue
     _version=$(jdk_version "$_candidate")
     if [ "$_version" -ge "$_minimum" ] && [ "$_version" -gt "$_best" ]; then
       _best=$_version

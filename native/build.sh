@@ -38,7 +38,8 @@ fi
 
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 cd "$root"
-if [ ! -f "$dir/CMakeCache.txt" ] || { [ $tests = ON ] && ! grep -q '^RLHF4J_TESTS:BOOL=ON' "$dir/CMakeCache.txt"; }; then
+# CMake writes build.ninja or Makefile last: a configure step that failed is done again.
+if { [ ! -f "$dir/build.ninja" ] && [ ! -f "$dir/Makefile" ]; } || { [ $tests = ON ] && ! grep -q '^RLHF4J_TESTS:BOOL=ON' "$dir/CMakeCache.txt"; }; then
   have ninja && export CMAKE_GENERATOR="${CMAKE_GENERATOR:-Ninja}"
   cmake --preset "$preset" -DRLHF4J_TESTS=$tests
 fi

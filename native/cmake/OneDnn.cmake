@@ -45,7 +45,7 @@ else()
   set(_library "${_dir}/libdnnl.so.3")
   set(RLHF4J_RUNTIME_LIBS "${_library}")
   # oneDNN's libgomp is the one that the process uses: a second OpenMP runtime would bring a second set of threads.
-  if(EXISTS "${_dir}/libgomp.so.1")
+  if(EXISTS "${_dir}/libgomp.so.1" AND NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
     list(APPEND RLHF4J_RUNTIME_LIBS "${_dir}/libgomp.so.1")
   endif()
 endif()

@@ -123,13 +123,17 @@ RL_API rl_status rl_rms_norm_backward(const rl_tensor *gradX, const rl_tensor *g
                                       const rl_tensor *x, const rl_tensor *w, float eps);
 
 /*
- * Rotary position embedding, Llama's half rotation: for i < D/2 and angle = positions[t] * invFreq[i],
- *   y[i] = x[i] cos - x[i+D/2] sin,  y[i+D/2] = x[i+D/2] cos + x[i] sin.   (Su et al. 2021)
- * x, y float [T,heads,D], rows may be strided, y may alias x; positions i32 [T] >= 0; invFreq f32 [D/2].
- * inverse != 0 rotates back: the backward of the op.
+ * The angles of rotary position embedding: table[t] = cos(positions[t] f[i]) for i < D/2, then sin of the same. One table serves
+ * every layer. table f32 [T,D]; positions i32 [T] >= 0; invFreq f32 [2,D/2]: f[i] = invFreq[0,i] + invFreq[1,i], in two parts
+ * since an angle of thousands of radians needs more digits than f32 has.
  */
-RL_API rl_status rl_rope(const rl_tensor *y, const rl_tensor *x, const rl_tensor *positions, const rl_tensor *invFreq,
-                         int32_t inverse);
+RL_API rl_status rl_rope_table(const rl_tensor *table, const rl_tensor *positions, const rl_tensor *invFreq);
+/*
+ * Rotary position embedding, Llama's half rotation: for i < D/2 and angle as table[t] has it,
+ *   y[i] = x[i] cos - x[i+D/2] sin,  y[i+D/2] = x[i+D/2] cos + x[i] sin.   (Su et al. 2021)
+ * x, y float [T,heads,D], rows may be strided, y may alias x; table f32 [T,D]. inverse != 0 rotates back: the backward.
+ */
+RL_API rl_status rl_rope(const rl_tensor *y, const rl_tensor *x, const rl_tensor *table, int32_t inverse);
 
 /* y = silu(gate) * up. All float [T,I] of one dtype; rows of gate and up may be strided. (Shazeer 2020) */
 RL_API rl_status rl_swiglu(const rl_tensor *y, const rl_tensor *gate, const rl_tensor *up);

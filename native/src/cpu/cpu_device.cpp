@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "cpu/gemm.h"
 #include "cpu/isa.h"
 
 namespace rl::cpu {
@@ -108,6 +109,11 @@ void CpuDevice::begin_op() {
   scratch_.clear();
   // OpenMP keeps the number per calling thread, and Java may call from any of its own.
   if (omp_get_max_threads() != threads_) omp_set_num_threads(threads_);
+}
+
+Gemm &CpuDevice::gemm() {
+  if (!gemm_) gemm_ = std::make_unique<Gemm>();
+  return *gemm_;
 }
 
 void *CpuDevice::scratch_bytes(int64_t bytes) {

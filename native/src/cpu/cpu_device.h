@@ -9,6 +9,8 @@
 
 namespace rl::cpu {
 
+class Gemm;
+
 class CpuDevice final : public Device {
  public:
   CpuDevice(const Ops &ops, const char *isa, int threads);
@@ -27,6 +29,8 @@ class CpuDevice final : public Device {
   void begin_op() override;
 
   int threads() const { return threads_; }
+  /// Products by oneDNN; made at the first use.
+  Gemm &gemm();
 
   /// Uninitialised memory for `count` elements, 64-byte aligned, until the op ends. Not for use inside a parallel region.
   template <class T>
@@ -46,6 +50,7 @@ class CpuDevice final : public Device {
   std::map<int64_t, std::vector<void *>> free_;  // by rounded size
   std::vector<Block> scratch_;                   // of the running op
   int64_t in_use_ = 0, peak_ = 0, reserved_ = 0;
+  std::unique_ptr<Gemm> gemm_;
 };
 
 inline CpuDevice &cpu(Device &device) { return static_cast<CpuDevice &>(device); }

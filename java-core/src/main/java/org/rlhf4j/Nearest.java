@@ -5,13 +5,17 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.stream.Collectors;
 
-/** Finds what the user probably meant, for error messages that name the nearest known key, tensor or file. */
+/**
+ * Finds what the user probably meant, for error messages that name the nearest known key, tensor or
+ * file.
+ */
 public final class Nearest {
   private Nearest() {}
 
   /**
-   * The {@code limit} known names with the smallest edit distance to {@code wanted}, nearest first. Names that share
-   * less than about half of their letters are left out, so the result may be empty.
+   * The {@code limit} known names with the smallest edit distance to {@code wanted}, nearest first.
+   * Names that share less than about half of their letters are left out, so the result may be
+   * empty.
    */
   public static List<String> to(String wanted, Collection<String> known, int limit) {
     record Candidate(String name, int distance) {}
@@ -27,7 +31,9 @@ public final class Nearest {
   /** {@code "; did you mean a, b?"}, or the empty string when nothing is near. */
   public static String hint(String wanted, Collection<String> known) {
     List<String> near = to(wanted, known, 3);
-    return near.isEmpty() ? "" : near.stream().collect(Collectors.joining(", ", "; did you mean ", "?"));
+    return near.isEmpty()
+        ? ""
+        : near.stream().collect(Collectors.joining(", ", "; did you mean ", "?"));
   }
 
   /** Levenshtein distance in UTF-16 units. */

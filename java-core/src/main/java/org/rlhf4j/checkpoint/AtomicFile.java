@@ -11,8 +11,8 @@ import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 
 /**
- * Files that appear whole or not at all: written beside their place, forced to the disk, then renamed. A crash leaves the
- * old file, never half of the new one.
+ * Files that appear whole or not at all: written beside their place, forced to the disk, then
+ * renamed. A crash leaves the old file, never half of the new one.
  */
 public final class AtomicFile {
   /** Writes the content of the new file to the channel. */
@@ -23,15 +23,22 @@ public final class AtomicFile {
 
   private AtomicFile() {}
 
-  /** Creates or replaces {@code target}. When the content throws, the temporary file is removed and target is untouched. */
+  /**
+   * Creates or replaces {@code target}. When the content throws, the temporary file is removed and
+   * target is untouched.
+   */
   public static void write(Path target, Content content) throws IOException {
     Path folder = target.toAbsolutePath().getParent();
     Files.createDirectories(folder);
-    Path temporary = folder.resolve("." + target.getFileName() + "." + ProcessHandle.current().pid() + ".tmp");
+    Path temporary =
+        folder.resolve("." + target.getFileName() + "." + ProcessHandle.current().pid() + ".tmp");
     try {
       try (FileChannel channel =
           FileChannel.open(
-              temporary, StandardOpenOption.CREATE, StandardOpenOption.TRUNCATE_EXISTING, StandardOpenOption.WRITE)) {
+              temporary,
+              StandardOpenOption.CREATE,
+              StandardOpenOption.TRUNCATE_EXISTING,
+              StandardOpenOption.WRITE)) {
         content.writeTo(channel);
         channel.force(true);
       }
@@ -59,7 +66,10 @@ public final class AtomicFile {
         });
   }
 
-  /** Makes the rename itself durable. Some systems cannot open folders; there the rename is as durable as they make it. */
+  /**
+   * Makes the rename itself durable. Some systems cannot open folders; there the rename is as
+   * durable as they make it.
+   */
   private static void forceFolder(Path folder) {
     try (FileChannel channel = FileChannel.open(folder, StandardOpenOption.READ)) {
       channel.force(true);

@@ -1,11 +1,12 @@
 package org.rlhf4j.checkpoint;
 
 /**
- * GGML's quantisations with blocks of 32: a scale d (f16), for the {@code _1} kinds a minimum m (f16), and 4, 5 or 8 bits
- * per element. In the 4-bit part, byte j holds element j in its low half and element j + 16 in its high half; a 5-bit
- * kind adds bit j of the 32-bit word qh to element j.
+ * GGML's quantisations with blocks of 32: a scale d (f16), for the {@code _1} kinds a minimum m
+ * (f16), and 4, 5 or 8 bits per element. In the 4-bit part, byte j holds element j in its low half
+ * and element j + 16 in its high half; a 5-bit kind adds bit j of the 32-bit word qh to element j.
  *
- * <p>Products and sums are rounded one by one, as GGML's reference and NumPy do, so values agree to the last bit.
+ * <p>Products and sums are rounded one by one, as GGML's reference and NumPy do, so values agree to
+ * the last bit.
  */
 final class BlockQuants {
   private BlockQuants() {}

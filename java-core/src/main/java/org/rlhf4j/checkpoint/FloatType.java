@@ -3,7 +3,10 @@ package org.rlhf4j.checkpoint;
 import java.util.Locale;
 import org.rlhf4j.InputException;
 
-/** The floating-point types that we write. Rounding is to nearest, ties to even; overflow becomes infinity. */
+/**
+ * The floating-point types that we write. Rounding is to nearest, ties to even; overflow becomes
+ * infinity.
+ */
 public enum FloatType {
   F32(4),
   F16(2),
@@ -29,10 +32,14 @@ public enum FloatType {
     };
   }
 
-  /** Accepts {@code f32}, {@code f16}, {@code bf16} and torch's names, in any case; anything else is an InputException. */
+  /**
+   * Accepts {@code f32}, {@code f16}, {@code bf16} and torch's names, in any case; anything else is
+   * an InputException.
+   */
   public static FloatType parse(String name) {
     for (FloatType type : values()) {
-      if (type.name().equalsIgnoreCase(name) || type.torchName().equals(name.toLowerCase(Locale.ROOT))) {
+      if (type.name().equalsIgnoreCase(name)
+          || type.torchName().equals(name.toLowerCase(Locale.ROOT))) {
         return type;
       }
     }

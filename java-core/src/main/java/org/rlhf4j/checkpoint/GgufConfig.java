@@ -10,9 +10,14 @@ import java.util.Set;
 import org.rlhf4j.InputException;
 import org.rlhf4j.json.Json;
 
-/** Writes a GGUF file's metadata as the config.json and generation_config.json that its model had. */
+/**
+ * Writes a GGUF file's metadata as the config.json and generation_config.json that its model had.
+ */
 final class GgufConfig {
-  /** llama.cpp's architecture to transformers' model class. Each has the tensors that {@link GgufNames} knows. */
+  /**
+   * llama.cpp's architecture to transformers' model class. Each has the tensors that {@link
+   * GgufNames} knows.
+   */
   private static final Map<String, String> ARCHITECTURES =
       Map.of("llama", "LlamaForCausalLM", "qwen2", "Qwen2ForCausalLM", "qwen3", "Qwen3ForCausalLM");
 
@@ -36,18 +41,27 @@ final class GgufConfig {
     String modelClass = ARCHITECTURES.get(architecture);
     if (modelClass == null) {
       throw InputException.at(
-          file, "general.architecture: expected one of llama, qwen2, qwen3, found '" + architecture + "'");
+          file,
+          "general.architecture: expected one of llama, qwen2, qwen3, found '"
+              + architecture
+              + "'");
     }
     long hidden = positive("embedding_length");
     long heads = positive("attention.head_count");
     if (hidden % heads != 0 && !metadata.has(architecture + ".attention.key_length")) {
-      throw InputException.at(file, "embedding_length " + hidden + " is no multiple of attention.head_count " + heads);
+      throw InputException.at(
+          file, "embedding_length " + hidden + " is no multiple of attention.head_count " + heads);
     }
     long headDim = optional("attention.key_length", hidden / heads);
     long rotary = optional("rope.dimension_count", headDim);
     if (rotary != headDim) {
       throw InputException.at(
-          file, architecture + ".rope.dimension_count: expected the whole head (" + headDim + "), found " + rotary);
+          file,
+          architecture
+              + ".rope.dimension_count: expected the whole head ("
+              + headDim
+              + "), found "
+              + rotary);
     }
     ObjectNode config = Json.MAPPER.createObjectNode();
     config.putArray("architectures").add(modelClass);
@@ -76,13 +90,15 @@ final class GgufConfig {
   }
 
   /**
-   * Generation ends at EOS, and at the end-of-turn token where the file names one: Llama 3's chat models end a turn with the
-   * latter.
+   * Generation ends at EOS, and at the end-of-turn token where the file names one: Llama 3's chat
+   * models end a turn with the latter.
    */
   static ObjectNode generationConfig(GgufFile gguf) {
     GgufMetadata metadata = gguf.metadata();
     ObjectNode config = Json.MAPPER.createObjectNode();
-    metadata.integer("tokenizer.ggml.bos_token_id").ifPresent(id -> config.put("bos_token_id", (int) id));
+    metadata
+        .integer("tokenizer.ggml.bos_token_id")
+        .ifPresent(id -> config.put("bos_token_id", (int) id));
     Set<Integer> ends = new LinkedHashSet<>();
     metadata.integer("tokenizer.ggml.eos_token_id").ifPresent(id -> ends.add((int) id));
     metadata.integer("tokenizer.ggml.eot_token_id").ifPresent(id -> ends.add((int) id));
@@ -92,7 +108,9 @@ final class GgufConfig {
       ArrayNode list = config.putArray("eos_token_id");
       ends.forEach(list::add);
     }
-    metadata.integer("tokenizer.ggml.padding_token_id").ifPresent(id -> config.put("pad_token_id", (int) id));
+    metadata
+        .integer("tokenizer.ggml.padding_token_id")
+        .ifPresent(id -> config.put("pad_token_id", (int) id));
     return config;
   }
 
@@ -101,11 +119,16 @@ final class GgufConfig {
     if (factors != null) {
       if (factors.elements() != headDim / 2) {
         throw InputException.at(
-            file, "tensor 'rope_freqs.weight': expected " + headDim / 2 + " factors, found " + factors.elements());
+            file,
+            "tensor 'rope_freqs.weight': expected "
+                + headDim / 2
+                + " factors, found "
+                + factors.elements());
       }
       float[] values = new float[(int) factors.elements()];
       factors.read(0, values.length, values, 0);
-      config.set("rope_scaling", RopeFactors.describe(values, config.get("rope_theta").doubleValue()));
+      config.set(
+          "rope_scaling", RopeFactors.describe(values, config.get("rope_theta").doubleValue()));
       return;
     }
     String type = metadata.get(architecture + ".rope.scaling.type", String.class);
@@ -114,7 +137,11 @@ final class GgufConfig {
     }
     if (!type.equals("linear")) {
       throw InputException.at(
-          file, architecture + ".rope.scaling.type: expected none, linear or a tensor rope_freqs.weight, found '" + type + "'");
+          file,
+          architecture
+              + ".rope.scaling.type: expected none, linear or a tensor rope_freqs.weight, found '"
+              + type
+              + "'");
     }
     ObjectNode scaling = config.putObject("rope_scaling");
     scaling.put("rope_type", "linear");
@@ -130,7 +157,8 @@ final class GgufConfig {
   private long positive(String key) {
     long value = integer(architecture + "." + key);
     if (value < 1 || value > Integer.MAX_VALUE) {
-      throw InputException.at(file, architecture + "." + key + ": expected a positive number, found " + value);
+      throw InputException.at(
+          file, architecture + "." + key + ": expected a positive number, found " + value);
     }
     return value;
   }
@@ -142,7 +170,9 @@ final class GgufConfig {
   /** A number, or a list (one for each layer) of equal numbers. */
   private long integer(String key) {
     Object value = metadata.values().get(key);
-    if (value instanceof long[] each && each.length > 0 && Arrays.stream(each).distinct().count() == 1) {
+    if (value instanceof long[] each
+        && each.length > 0
+        && Arrays.stream(each).distinct().count() == 1) {
       return each[0];
     }
     if (value instanceof long[]) {

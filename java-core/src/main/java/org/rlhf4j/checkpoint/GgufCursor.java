@@ -5,14 +5,18 @@ import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import org.rlhf4j.InputException;
 
-/** Reads a GGUF file's head from front to back; running past the end is an InputException that says where. */
+/**
+ * Reads a GGUF file's head from front to back; running past the end is an InputException that says
+ * where.
+ */
 final class GgufCursor {
   private final MappedFile file;
   private final ByteBuffer bytes;
 
   GgufCursor(MappedFile file) {
     this.file = file;
-    // The head is far below 2 GiB, and a ByteBuffer is faster than a MemorySegment before the code is compiled.
+    // The head is far below 2 GiB, and a ByteBuffer is faster than a MemorySegment before the code
+    // is compiled.
     long head = Math.min(file.bytes.byteSize(), Integer.MAX_VALUE);
     this.bytes = file.bytes.asSlice(0, head).asByteBuffer().order(ByteOrder.LITTLE_ENDIAN);
   }
@@ -54,8 +58,8 @@ final class GgufCursor {
   }
 
   /**
-   * A 64-bit number of items, each of which takes at least {@code itemBytes}: a number that the rest of the file cannot
-   * hold is refused here, before anyone allocates room for it.
+   * A 64-bit number of items, each of which takes at least {@code itemBytes}: a number that the
+   * rest of the file cannot hold is refused here, before anyone allocates room for it.
    */
   int count(String what, int itemBytes) {
     long count = i64();
@@ -63,8 +67,15 @@ final class GgufCursor {
     if (count < 0 || count > left / itemBytes) {
       throw InputException.at(
           file.path,
-          "at byte " + (position() - 8) + ": a " + what + " of " + Long.toUnsignedString(count)
-              + " items does not fit in the " + left + " bytes that follow (is the file truncated?)");
+          "at byte "
+              + (position() - 8)
+              + ": a "
+              + what
+              + " of "
+              + Long.toUnsignedString(count)
+              + " items does not fit in the "
+              + left
+              + " bytes that follow (is the file truncated?)");
     }
     return (int) count;
   }
@@ -73,7 +84,12 @@ final class GgufCursor {
     if (length > bytes.remaining()) {
       throw InputException.at(
           file.path,
-          "truncated: expected " + length + " bytes at byte " + bytes.position() + ", the file ends at " + bytes.limit());
+          "truncated: expected "
+              + length
+              + " bytes at byte "
+              + bytes.position()
+              + ", the file ends at "
+              + bytes.limit());
     }
     return bytes;
   }

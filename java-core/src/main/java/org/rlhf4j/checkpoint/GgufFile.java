@@ -12,9 +12,10 @@ import java.util.Map;
 import org.rlhf4j.InputException;
 
 /**
- * One GGUF file (version 2 or 3, little-endian), mapped: metadata, a table of tensors, then the aligned data. Tensor names
- * are the file's own ({@code blk.0.attn_q.weight}); shapes are row-major, that is, GGML's dimensions in reverse.
- * {@link ModelFiles} gives the same tensors under Hugging Face names.
+ * One GGUF file (version 2 or 3, little-endian), mapped: metadata, a table of tensors, then the
+ * aligned data. Tensor names are the file's own ({@code blk.0.attn_q.weight}); shapes are
+ * row-major, that is, GGML's dimensions in reverse. {@link ModelFiles} gives the same tensors under
+ * Hugging Face names.
  */
 public final class GgufFile implements TensorFile {
   private static final int MAGIC = 0x46554747; // "GGUF"
@@ -43,7 +44,8 @@ public final class GgufFile implements TensorFile {
   private final GgufMetadata metadata;
   private final Map<String, StoredTensor> tensors;
 
-  private GgufFile(MappedFile file, int version, GgufMetadata metadata, Map<String, StoredTensor> tensors) {
+  private GgufFile(
+      MappedFile file, int version, GgufMetadata metadata, Map<String, StoredTensor> tensors) {
     this.file = file;
     this.version = version;
     this.metadata = metadata;
@@ -66,21 +68,27 @@ public final class GgufFile implements TensorFile {
     GgufCursor cursor = new GgufCursor(file);
     int magic = cursor.i32();
     if (magic != MAGIC) {
-      throw InputException.at(path, String.format("not a GGUF file: expected 'GGUF' at its start, found 0x%08x", magic));
+      throw InputException.at(
+          path,
+          String.format("not a GGUF file: expected 'GGUF' at its start, found 0x%08x", magic));
     }
     int version = cursor.i32();
     if (version != 2 && version != 3) {
       throw InputException.at(
           path,
-          "GGUF version: expected 2 or 3, found " + Integer.toUnsignedString(version)
-              + (Integer.reverseBytes(version) <= 3 && version != 1 ? " (a big-endian file?)" : ""));
+          "GGUF version: expected 2 or 3, found "
+              + Integer.toUnsignedString(version)
+              + (Integer.reverseBytes(version) <= 3 && version != 1
+                  ? " (a big-endian file?)"
+                  : ""));
     }
     int tensorCount = cursor.count("table of tensors", 24);
     int metadataCount = cursor.count("table of metadata", 13);
     GgufMetadata metadata = GgufMetadata.parse(path, cursor, metadataCount);
     long alignment = metadata.integer("general.alignment").orElse(32);
     if (alignment < 1 || Long.bitCount(alignment) != 1 || alignment > 1 << 20) {
-      throw InputException.at(path, "general.alignment: expected a power of two, found " + alignment);
+      throw InputException.at(
+          path, "general.alignment: expected a power of two, found " + alignment);
     }
 
     List<Entry> entries = new ArrayList<>();
@@ -95,7 +103,8 @@ public final class GgufFile implements TensorFile {
 
     Map<String, StoredTensor> tensors = new LinkedHashMap<>();
     for (Entry e : entries) {
-      StoredTensor tensor = new MappedTensor(e.name, e.type, e.shape, e.elements, data.asSlice(e.offset, e.bytes));
+      StoredTensor tensor =
+          new MappedTensor(e.name, e.type, e.shape, e.elements, data.asSlice(e.offset, e.bytes));
       if (tensors.put(e.name, tensor) != null) {
         throw InputException.at(path, "tensor '" + e.name + "' occurs twice");
       }
@@ -110,26 +119,45 @@ public final class GgufFile implements TensorFile {
     for (Entry e : ordered) {
       if (e.offset < covered) {
         throw InputException.at(
-            path, "tensor '" + e.name + "' begins at data byte " + e.offset + " inside another one, which ends at " + covered);
+            path,
+            "tensor '"
+                + e.name
+                + "' begins at data byte "
+                + e.offset
+                + " inside another one, which ends at "
+                + covered);
       }
       if (e.bytes > dataSize - e.offset) {
         throw InputException.at(
             path,
-            "tensor '" + e.name + "' takes data bytes " + e.offset + " to " + (e.offset + e.bytes) + ", found only "
-                + dataSize + " (is the file truncated?)");
+            "tensor '"
+                + e.name
+                + "' takes data bytes "
+                + e.offset
+                + " to "
+                + (e.offset + e.bytes)
+                + ", found only "
+                + dataSize
+                + " (is the file truncated?)");
       }
       covered = e.offset + e.bytes;
     }
   }
 
-  private record Entry(String name, StorageType type, long[] shape, long elements, long offset, long bytes) {
+  private record Entry(
+      String name, StorageType type, long[] shape, long elements, long offset, long bytes) {
     static Entry parse(Path path, GgufCursor cursor, long alignment) {
       String name = cursor.string();
       String where = "tensor '" + name + "': ";
       int dimensions = cursor.i32();
       if (dimensions < 0 || dimensions > MAX_DIMENSIONS) {
         throw InputException.at(
-            path, where + "expected at most " + MAX_DIMENSIONS + " dimensions, found " + Integer.toUnsignedString(dimensions));
+            path,
+            where
+                + "expected at most "
+                + MAX_DIMENSIONS
+                + " dimensions, found "
+                + Integer.toUnsignedString(dimensions));
       }
       long[] shape = new long[dimensions];
       for (int i = dimensions - 1; i >= 0; i--) {
@@ -140,13 +168,21 @@ public final class GgufFile implements TensorFile {
       if (type == null) {
         throw InputException.at(
             path,
-            where + "type " + UNSUPPORTED.getOrDefault(id, "number " + id) + " is not supported; expected one of "
+            where
+                + "type "
+                + UNSUPPORTED.getOrDefault(id, "number " + id)
+                + " is not supported; expected one of "
                 + StorageType.supportedGguf());
       }
       long offset = cursor.i64();
       if (offset < 0 || offset % alignment != 0) {
         throw InputException.at(
-            path, where + "offset: expected a multiple of " + alignment + ", found " + Long.toUnsignedString(offset));
+            path,
+            where
+                + "offset: expected a multiple of "
+                + alignment
+                + ", found "
+                + Long.toUnsignedString(offset));
       }
       long elements = Shapes.elements(shape);
       long row = dimensions == 0 ? 1 : shape[dimensions - 1];
@@ -154,8 +190,13 @@ public final class GgufFile implements TensorFile {
       if (bytes < 0 || row % type.blockElements != 0) {
         throw InputException.at(
             path,
-            where + "a " + type + " tensor cannot have the shape " + Arrays.toString(shape)
-                + ": expected rows of a multiple of " + type.blockElements);
+            where
+                + "a "
+                + type
+                + " tensor cannot have the shape "
+                + Arrays.toString(shape)
+                + ": expected rows of a multiple of "
+                + type.blockElements);
       }
       return new Entry(name, type, shape, elements, offset, bytes);
     }

@@ -9,8 +9,9 @@ import org.rlhf4j.InputException;
 import org.rlhf4j.Nearest;
 
 /**
- * The keys and values at the head of a GGUF file. Values are Long (every integer type), Float, Double, Boolean, String,
- * and for arrays long[], float[], double[], boolean[], String[] or (nested) Object[].
+ * The keys and values at the head of a GGUF file. Values are Long (every integer type), Float,
+ * Double, Boolean, String, and for arrays long[], float[], double[], boolean[], String[] or
+ * (nested) Object[].
  */
 public final class GgufMetadata {
   private static final int MAX_NESTING = 8;
@@ -50,13 +51,15 @@ public final class GgufMetadata {
       case 10, 11 -> cursor.i64();
       case 12 -> cursor.f64();
       default ->
-          throw InputException.at(file, "metadata key '" + key + "': expected a value type of 0 to 12, found " + type);
+          throw InputException.at(
+              file, "metadata key '" + key + "': expected a value type of 0 to 12, found " + type);
     };
   }
 
   private static Object array(Path file, String key, GgufCursor cursor, int depth) {
     if (depth > MAX_NESTING) {
-      throw InputException.at(file, "metadata key '" + key + "': arrays nested more than " + MAX_NESTING + " deep");
+      throw InputException.at(
+          file, "metadata key '" + key + "': arrays nested more than " + MAX_NESTING + " deep");
     }
     int type = cursor.i32();
     int itemBytes =
@@ -123,13 +126,20 @@ public final class GgufMetadata {
     return values.containsKey(key);
   }
 
-  /** The value of that type, or null when the key is absent. A value of another type is an InputException. */
+  /**
+   * The value of that type, or null when the key is absent. A value of another type is an
+   * InputException.
+   */
   public <T> T get(String key, Class<T> type) {
     Object value = values.get(key);
     if (value != null && !type.isInstance(value)) {
       throw InputException.at(
           file,
-          "metadata key '" + key + "': expected " + type.getSimpleName() + ", found "
+          "metadata key '"
+              + key
+              + "': expected "
+              + type.getSimpleName()
+              + ", found "
               + value.getClass().getSimpleName());
     }
     return type.cast(value);
@@ -139,7 +149,8 @@ public final class GgufMetadata {
   public <T> T require(String key, Class<T> type) {
     T value = get(key, type);
     if (value == null) {
-      throw InputException.at(file, "metadata key '" + key + "' is missing" + Nearest.hint(key, values.keySet()));
+      throw InputException.at(
+          file, "metadata key '" + key + "' is missing" + Nearest.hint(key, values.keySet()));
     }
     return value;
   }

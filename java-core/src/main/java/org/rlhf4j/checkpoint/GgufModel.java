@@ -48,7 +48,9 @@ final class GgufModel extends ModelFiles {
       String name = GgufNames.toHuggingFace(tensor.name());
       if (name != null && permuted && (name.contains(".q_proj.") || name.contains(".k_proj."))) {
         checkRows(tensor);
-        result.put(name, RowPermutedTensor.undoRotaryPairs(name, tensor, config.get("head_dim").longValue()));
+        result.put(
+            name,
+            RowPermutedTensor.undoRotaryPairs(name, tensor, config.get("head_dim").longValue()));
       } else if (name != null) {
         result.put(name, new RenamedTensor(name, tensor));
       } else if (!tensor.name().equals("rope_freqs.weight")) { // that one is in config()
@@ -58,7 +60,9 @@ final class GgufModel extends ModelFiles {
     if (!unknown.isEmpty()) {
       throw InputException.at(
           path(),
-          "tensors that a " + config.get("model_type").textValue() + " model does not have: "
+          "tensors that a "
+              + config.get("model_type").textValue()
+              + " model does not have: "
               + String.join(", ", unknown.subList(0, Math.min(5, unknown.size())))
               + (unknown.size() > 5 ? " and " + (unknown.size() - 5) + " more" : ""));
     }
@@ -67,12 +71,18 @@ final class GgufModel extends ModelFiles {
 
   private void checkRows(StoredTensor tensor) {
     boolean query = tensor.name().contains("attn_q");
-    long expected = config.get(query ? "num_attention_heads" : "num_key_value_heads").longValue()
-        * config.get("head_dim").longValue();
+    long expected =
+        config.get(query ? "num_attention_heads" : "num_key_value_heads").longValue()
+            * config.get("head_dim").longValue();
     long[] shape = tensor.shape();
     if (shape.length == 0 || shape[0] != expected || tensor.byteSize() % expected != 0) {
       throw InputException.at(
-          path(), "tensor '" + tensor.name() + "': expected " + expected + " rows (heads times head size), found "
+          path(),
+          "tensor '"
+              + tensor.name()
+              + "': expected "
+              + expected
+              + " rows (heads times head size), found "
               + (shape.length == 0 ? "a scalar" : shape[0]));
     }
   }

@@ -6,7 +6,8 @@ import java.util.regex.Pattern;
 
 /** llama.cpp's tensor names in Hugging Face's words, for the Llama family. */
 final class GgufNames {
-  private static final Pattern BLOCK = Pattern.compile("blk\\.(0|[1-9][0-9]{0,5})\\.([a-z_]+)\\.(weight|bias)");
+  private static final Pattern BLOCK =
+      Pattern.compile("blk\\.(0|[1-9][0-9]{0,5})\\.([a-z_]+)\\.(weight|bias)");
 
   private static final Map<String, String> OUTSIDE =
       Map.of(
@@ -40,6 +41,11 @@ final class GgufNames {
     if (!matcher.matches() || !IN_BLOCK.containsKey(matcher.group(2))) {
       return null;
     }
-    return "model.layers." + matcher.group(1) + "." + IN_BLOCK.get(matcher.group(2)) + "." + matcher.group(3);
+    return "model.layers."
+        + matcher.group(1)
+        + "."
+        + IN_BLOCK.get(matcher.group(2))
+        + "."
+        + matcher.group(3);
   }
 }

@@ -31,7 +31,8 @@ final class HuggingFaceFolder extends ModelFiles {
           Files.isRegularFile(folder.resolve("adapter_config.json"))
               ? "; this is an adapter: give its base as the model and the folder as --adapter"
               : "";
-      throw InputException.at(folder, "expected config.json in the model folder, found " + listing(folder) + hint);
+      throw InputException.at(
+          folder, "expected config.json in the model folder, found " + listing(folder) + hint);
     }
     ObjectNode json = Json.readObject(config);
     TensorFile weights = openWeights(folder);
@@ -57,14 +58,20 @@ final class HuggingFaceFolder extends ModelFiles {
             ? "; save pytorch_model.bin again as safetensors with transformers' save_pretrained"
             : "";
     throw InputException.at(
-        folder, "expected model.safetensors or model.safetensors.index.json, found " + listing(folder) + hint);
+        folder,
+        "expected model.safetensors or model.safetensors.index.json, found "
+            + listing(folder)
+            + hint);
   }
 
   private static ObjectNode optional(Path file) {
     return Files.isRegularFile(file) ? Json.readObject(file) : Json.MAPPER.createObjectNode();
   }
 
-  /** chat_template.jinja wins, as in transformers; a list of named templates in the configuration means its default. */
+  /**
+   * chat_template.jinja wins, as in transformers; a list of named templates in the configuration
+   * means its default.
+   */
   private void addChatTemplate(Path folder) {
     Path file = folder.resolve("chat_template.jinja");
     if (Files.isRegularFile(file)) {

@@ -9,7 +9,8 @@ import java.util.Objects;
 /** A tensor whose bytes lie together in a mapped file. */
 record MappedTensor(String name, StorageType type, long[] shape, long elements, MemorySegment bytes)
     implements StoredTensor {
-  private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
+  private static final ValueLayout.OfFloat FLOAT =
+      ValueLayout.JAVA_FLOAT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
   /** Bytes decoded at a time: the copy stays in the first-level cache. */
   private static final int CHUNK_BYTES = 16 * 1024;

@@ -14,16 +14,19 @@ import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.rlhf4j.InputException;
 import org.rlhf4j.json.Json;
+import org.rlhf4j.tokenizer.ChatTemplate;
 import org.rlhf4j.tokenizer.Tokenizer;
 
 /**
- * What {@code --model PATH} names, opened: a Hugging Face folder, or one GGUF file that is made to look like one. Tensors
- * have Hugging Face's names, shapes and row order; the configuration is in the terms of its config.json. Weights are
- * mapped, not read, and the tokenizer is loaded when it is first asked for, so opening is fast.
+ * What {@code --model PATH} names, opened: a Hugging Face folder, or one GGUF file that is made to
+ * look like one. Tensors have Hugging Face's names, shapes and row order; the configuration is in
+ * the terms of its config.json. Weights are mapped, not read, and the tokenizer is loaded when it
+ * is first asked for, so opening is fast.
  *
  * <p>Closing unmaps the weights and closes the tokenizer.
  */
-public abstract sealed class ModelFiles implements AutoCloseable permits HuggingFaceFolder, GgufModel {
+public abstract sealed class ModelFiles implements AutoCloseable
+    permits HuggingFaceFolder, GgufModel {
   private final Path path;
   private Tokenizer tokenizer;
 
@@ -34,8 +37,8 @@ public abstract sealed class ModelFiles implements AutoCloseable permits Hugging
   /**
    * Opens a folder or a GGUF file.
    *
-   * @throws InputException when the path is missing, or is a folder without config.json or weights, or holds something
-   *     else: the message says what was expected and what was found
+   * @throws InputException when the path is missing, or is a folder without config.json or weights,
+   *     or holds something else: the message says what was expected and what was found
    */
   public static ModelFiles open(Path path) {
     if (Files.isDirectory(path)) {
@@ -46,7 +49,9 @@ public abstract sealed class ModelFiles implements AutoCloseable permits Hugging
     }
     if (!path.getFileName().toString().endsWith(".gguf") && !startsWithGguf(path)) {
       throw InputException.at(
-          path, "expected a GGUF file, or the Hugging Face folder that holds config.json, found another kind of file");
+          path,
+          "expected a GGUF file, or the Hugging Face folder that holds config.json, found another"
+              + " kind of file");
     }
     return GgufModel.openFile(path);
   }
@@ -68,23 +73,33 @@ public abstract sealed class ModelFiles implements AutoCloseable permits Hugging
   public abstract boolean isGguf();
 
   /**
-   * The configuration in the terms of Hugging Face's config.json. From a folder: that file as it is (newer ones have {@code
-   * rope_parameters}, older ones {@code rope_theta} and {@code rope_scaling}). From GGUF: the older form, synthesised; rotary
-   * factors that are not Llama 3's formula appear as {@code rope_scaling = {"rope_type": "factors", "factors": [head_dim/2
-   * numbers that divide the frequencies]}}.
+   * The configuration in the terms of Hugging Face's config.json. From a folder: that file as it is
+   * (newer ones have {@code rope_parameters}, older ones {@code rope_theta} and {@code
+   * rope_scaling}). From GGUF: the older form, synthesised; rotary factors that are not Llama 3's
+   * formula appear as {@code rope_scaling = {"rope_type": "factors", "factors": [head_dim/2 numbers
+   * that divide the frequencies]}}.
    */
   public abstract JsonNode config();
 
   /** generation_config.json; an empty object when there is none. */
   public abstract JsonNode generationConfig();
 
-  /** tokenizer_config.json, with {@code chat_template} inside when there is one; an empty object when there is none. */
+  /**
+   * tokenizer_config.json, with {@code chat_template} inside when there is one; an empty object
+   * when there is none.
+   */
   public abstract ObjectNode tokenizerConfig();
 
   /** The chat template's source, if the model has one. */
   public Optional<String> chatTemplateSource() {
     JsonNode template = tokenizerConfig().path("chat_template");
     return template.isTextual() ? Optional.of(template.textValue()) : Optional.empty();
+  }
+
+  /** The chat template with the tokenizer's special tokens, if the model has one. */
+  public Optional<ChatTemplate> chatTemplate() {
+    return chatTemplateSource()
+        .map(source -> new ChatTemplate(source, tokenizer().specialTokens()));
   }
 
   abstract TensorFile weights();
@@ -96,7 +111,10 @@ public abstract sealed class ModelFiles implements AutoCloseable permits Hugging
     return weights().tensors();
   }
 
-  /** One tensor; an InputException names the file, the tensor and the nearest names when there is none. */
+  /**
+   * One tensor; an InputException names the file, the tensor and the nearest names when there is
+   * none.
+   */
   public StoredTensor tensor(String hfName) {
     return weights().tensor(hfName);
   }
@@ -110,8 +128,8 @@ public abstract sealed class ModelFiles implements AutoCloseable permits Hugging
   }
 
   /**
-   * The tokens that end a generation: {@code eos_token_id} (a number or a list) of generation_config.json, else of config.json.
-   * Empty when neither has one.
+   * The tokens that end a generation: {@code eos_token_id} (a number or a list) of
+   * generation_config.json, else of config.json. Empty when neither has one.
    */
   public Set<Integer> eosIds() {
     for (JsonNode source : new JsonNode[] {generationConfig(), config()}) {
@@ -123,14 +141,16 @@ public abstract sealed class ModelFiles implements AutoCloseable permits Hugging
         Set<Integer> ids = new LinkedHashSet<>();
         for (JsonNode id : eos) {
           if (!id.isInt()) {
-            throw InputException.at(path, "eos_token_id: expected whole numbers, found " + Json.kind(id));
+            throw InputException.at(
+                path, "eos_token_id: expected whole numbers, found " + Json.kind(id));
           }
           ids.add(id.intValue());
         }
         return ids;
       }
       if (!eos.isMissingNode() && !eos.isNull()) {
-        throw InputException.at(path, "eos_token_id: expected a whole number or a list, found " + Json.kind(eos));
+        throw InputException.at(
+            path, "eos_token_id: expected a whole number or a list, found " + Json.kind(eos));
       }
     }
     return Set.of();
@@ -147,7 +167,12 @@ public abstract sealed class ModelFiles implements AutoCloseable permits Hugging
   /** The names in a folder, for messages: at most a dozen. */
   static String listing(Path folder) {
     try (Stream<Path> files = Files.list(folder)) {
-      String names = files.map(f -> f.getFileName().toString()).sorted().limit(12).collect(Collectors.joining(", "));
+      String names =
+          files
+              .map(f -> f.getFileName().toString())
+              .sorted()
+              .limit(12)
+              .collect(Collectors.joining(", "));
       return names.isEmpty() ? "an empty folder" : names;
     } catch (IOException e) {
       return "a folder that cannot be listed";

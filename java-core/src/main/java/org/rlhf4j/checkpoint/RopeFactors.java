@@ -5,8 +5,9 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import org.rlhf4j.json.Json;
 
 /**
- * The factors in a GGUF file's {@code rope_freqs.weight}, by which rotary frequencies are divided. llama.cpp's converter
- * computes them from Llama 3's {@code rope_scaling}; here the parameters are found again from the factors.
+ * The factors in a GGUF file's {@code rope_freqs.weight}, by which rotary frequencies are divided.
+ * llama.cpp's converter computes them from Llama 3's {@code rope_scaling}; here the parameters are
+ * found again from the factors.
  */
 final class RopeFactors {
   /** Every Llama 3 model so far has these. */
@@ -16,7 +17,10 @@ final class RopeFactors {
 
   private RopeFactors() {}
 
-  /** A {@code rope_scaling} object: Llama 3's parameters when they reproduce the factors, else the factors themselves. */
+  /**
+   * A {@code rope_scaling} object: Llama 3's parameters when they reproduce the factors, else the
+   * factors themselves.
+   */
   static ObjectNode describe(float[] factors, double theta) {
     ObjectNode scaling = Json.MAPPER.createObjectNode();
     double factor = Double.parseDouble(Float.toString(factors[factors.length - 1]));

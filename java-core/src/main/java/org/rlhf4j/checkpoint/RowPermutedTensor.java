@@ -5,11 +5,16 @@ import java.lang.foreign.MemorySegment;
 import java.util.Objects;
 import java.util.function.LongUnaryOperator;
 
-/** Another tensor with its rows in another order: row r here is row {@code source(r)} there. A vector has rows of 1. */
-record RowPermutedTensor(String name, StoredTensor inner, LongUnaryOperator source) implements StoredTensor {
+/**
+ * Another tensor with its rows in another order: row r here is row {@code source(r)} there. A
+ * vector has rows of 1.
+ */
+record RowPermutedTensor(String name, StoredTensor inner, LongUnaryOperator source)
+    implements StoredTensor {
   /**
-   * Undoes llama.cpp's permutation of query and key projections. Its converter stores row {@code (head, i, half)}, so that
-   * rotary pairs are neighbours, where Hugging Face has row {@code (head, half, i)} and rotates halves.
+   * Undoes llama.cpp's permutation of query and key projections. Its converter stores row {@code
+   * (head, i, half)}, so that rotary pairs are neighbours, where Hugging Face has row {@code (head,
+   * half, i)} and rotates halves.
    *
    * @param headDim rows of one head; even
    */
@@ -44,7 +49,10 @@ record RowPermutedTensor(String name, StoredTensor inner, LongUnaryOperator sour
     return inner.byteSize();
   }
 
-  /** A copy in the new order; the mapped bytes are in the old one. Blocks never cross rows, so rows move whole. */
+  /**
+   * A copy in the new order; the mapped bytes are in the old one. Blocks never cross rows, so rows
+   * move whole.
+   */
   @Override
   public MemorySegment bytes() {
     MemorySegment from = inner.bytes();

@@ -19,21 +19,26 @@ import org.rlhf4j.InputException;
 import org.rlhf4j.json.Json;
 
 /**
- * One .safetensors file, mapped: 8 bytes of header length, a JSON header, then the data. The header is checked as
- * strictly as the format's own library does: known types, sizes that match shapes, and data that is covered exactly once.
- * Every fault is an InputException that names the file, the tensor, what was expected and what was found.
+ * One .safetensors file, mapped: 8 bytes of header length, a JSON header, then the data. The header
+ * is checked as strictly as the format's own library does: known types, sizes that match shapes,
+ * and data that is covered exactly once. Every fault is an InputException that names the file, the
+ * tensor, what was expected and what was found.
  */
 public final class SafetensorsFile implements TensorFile {
-  /** The limit of the format's own library; a larger length means that the file is something else. */
+  /**
+   * The limit of the format's own library; a larger length means that the file is something else.
+   */
   private static final long MAX_HEADER = 100_000_000;
 
-  private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
+  private static final ValueLayout.OfLong LONG =
+      ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
   private final MappedFile file;
   private final Map<String, StoredTensor> tensors;
   private final Map<String, String> metadata;
 
-  private SafetensorsFile(MappedFile file, Map<String, StoredTensor> tensors, Map<String, String> metadata) {
+  private SafetensorsFile(
+      MappedFile file, Map<String, StoredTensor> tensors, Map<String, String> metadata) {
     this.file = file;
     this.tensors = Collections.unmodifiableMap(tensors);
     this.metadata = Collections.unmodifiableMap(metadata);
@@ -54,19 +59,28 @@ public final class SafetensorsFile implements TensorFile {
     Path path = file.path;
     long size = file.bytes.byteSize();
     if (size < 8) {
-      throw InputException.at(path, "not a safetensors file: expected at least 8 bytes, found " + size);
+      throw InputException.at(
+          path, "not a safetensors file: expected at least 8 bytes, found " + size);
     }
     long length = file.bytes.get(LONG, 0);
     if (length < 2 || length > MAX_HEADER) {
       throw InputException.at(
-          path, "not a safetensors file: expected a header of 2 to " + MAX_HEADER + " bytes, found length "
+          path,
+          "not a safetensors file: expected a header of 2 to "
+              + MAX_HEADER
+              + " bytes, found length "
               + Long.toUnsignedString(length));
     }
     if (length > size - 8) {
       throw InputException.at(
-          path, "truncated: expected a header of " + length + " bytes after the first 8, found " + (size - 8));
+          path,
+          "truncated: expected a header of "
+              + length
+              + " bytes after the first 8, found "
+              + (size - 8));
     }
-    JsonNode header = parseHeader(path, file.bytes.asSlice(8, length).toArray(ValueLayout.JAVA_BYTE));
+    JsonNode header =
+        parseHeader(path, file.bytes.asSlice(8, length).toArray(ValueLayout.JAVA_BYTE));
     MemorySegment data = file.bytes.asSlice(8 + length);
 
     List<Entry> entries = new ArrayList<>();
@@ -76,7 +90,11 @@ public final class SafetensorsFile implements TensorFile {
         for (Map.Entry<String, JsonNode> pair : field.getValue().properties()) {
           if (!pair.getValue().isTextual()) {
             throw InputException.at(
-                path, "__metadata__ '" + pair.getKey() + "': expected a string, found " + Json.kind(pair.getValue()));
+                path,
+                "__metadata__ '"
+                    + pair.getKey()
+                    + "': expected a string, found "
+                    + Json.kind(pair.getValue()));
           }
           metadata.put(pair.getKey(), pair.getValue().textValue());
         }
@@ -89,7 +107,9 @@ public final class SafetensorsFile implements TensorFile {
     Map<String, StoredTensor> tensors = new LinkedHashMap<>();
     for (Entry e : entries) {
       tensors.put(
-          e.name, new MappedTensor(e.name, e.type, e.shape, e.elements, data.asSlice(e.begin, e.end - e.begin)));
+          e.name,
+          new MappedTensor(
+              e.name, e.type, e.shape, e.elements, data.asSlice(e.begin, e.end - e.begin)));
     }
     return new SafetensorsFile(file, tensors, metadata);
   }
@@ -101,11 +121,13 @@ public final class SafetensorsFile implements TensorFile {
       if (header.isObject()) {
         return header;
       }
-      throw InputException.at(path, "safetensors header: expected a JSON object, found " + Json.kind(header));
+      throw InputException.at(
+          path, "safetensors header: expected a JSON object, found " + Json.kind(header));
     } catch (CharacterCodingException e) {
       throw InputException.at(path, "not a safetensors file: the header is not UTF-8 text");
     } catch (JsonProcessingException e) {
-      throw InputException.at(path, "not a safetensors file: the header is not JSON: " + e.getOriginalMessage());
+      throw InputException.at(
+          path, "not a safetensors file: the header is not JSON: " + e.getOriginalMessage());
     }
   }
 
@@ -118,43 +140,71 @@ public final class SafetensorsFile implements TensorFile {
       if (e.begin != covered) {
         throw InputException.at(
             path,
-            "tensor '" + e.name + "' begins at data byte " + e.begin + ", expected " + covered + " ("
+            "tensor '"
+                + e.name
+                + "' begins at data byte "
+                + e.begin
+                + ", expected "
+                + covered
+                + " ("
                 + (e.begin < covered ? "it overlaps another tensor)" : "a hole in the data)"));
       }
       covered = e.end;
     }
     if (covered != size) {
-      throw InputException.at(path, "the header describes " + covered + " data bytes, found " + size);
+      throw InputException.at(
+          path, "the header describes " + covered + " data bytes, found " + size);
     }
   }
 
   /** One tensor as the header describes it; offsets count from the start of the data. */
-  private record Entry(String name, StorageType type, long[] shape, long elements, long begin, long end) {
+  private record Entry(
+      String name, StorageType type, long[] shape, long elements, long begin, long end) {
     static Entry parse(Path path, String name, JsonNode node, long dataSize) {
       String where = "tensor '" + name + "': ";
       String dtype = node.path("dtype").asText("");
       StorageType type = StorageType.ofSafetensors(dtype);
       if (type == null) {
         throw InputException.at(
-            path, where + "dtype '" + dtype + "' is not supported; expected one of " + StorageType.supportedSafetensors());
+            path,
+            where
+                + "dtype '"
+                + dtype
+                + "' is not supported; expected one of "
+                + StorageType.supportedSafetensors());
       }
       long[] shape = longs(path, where + "shape", node.path("shape"));
       long[] offsets = longs(path, where + "data_offsets", node.path("data_offsets"));
       if (offsets.length != 2 || offsets[0] > offsets[1]) {
         throw InputException.at(
-            path, where + "data_offsets: expected [begin, end] with begin <= end, found " + node.path("data_offsets"));
+            path,
+            where
+                + "data_offsets: expected [begin, end] with begin <= end, found "
+                + node.path("data_offsets"));
       }
       if (offsets[1] > dataSize) {
         throw InputException.at(
-            path, where + "ends at data byte " + offsets[1] + ", found only " + dataSize + " (is the file truncated?)");
+            path,
+            where
+                + "ends at data byte "
+                + offsets[1]
+                + ", found only "
+                + dataSize
+                + " (is the file truncated?)");
       }
       long elements = Shapes.elements(shape);
       long bytes = Shapes.bytes(type, elements);
       if (bytes != offsets[1] - offsets[0]) {
         throw InputException.at(
             path,
-            where + "shape " + node.path("shape") + " of " + type + " takes "
-                + (bytes < 0 ? "more bytes than there can be" : bytes + " bytes") + ", found "
+            where
+                + "shape "
+                + node.path("shape")
+                + " of "
+                + type
+                + " takes "
+                + (bytes < 0 ? "more bytes than there can be" : bytes + " bytes")
+                + ", found "
                 + (offsets[1] - offsets[0]));
       }
       return new Entry(name, type, shape, elements, offsets[0], offsets[1]);
@@ -162,7 +212,8 @@ public final class SafetensorsFile implements TensorFile {
 
     private static long[] longs(Path path, String what, JsonNode node) {
       if (!node.isArray()) {
-        throw InputException.at(path, what + ": expected a list of whole numbers, found " + Json.kind(node));
+        throw InputException.at(
+            path, what + ": expected a list of whole numbers, found " + Json.kind(node));
       }
       long[] values = new long[node.size()];
       for (int i = 0; i < values.length; i++) {

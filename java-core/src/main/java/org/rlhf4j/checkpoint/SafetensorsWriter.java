@@ -13,8 +13,9 @@ import java.util.Map;
 import org.rlhf4j.json.Json;
 
 /**
- * Writes a .safetensors file. Tensors are streamed in the order given, so memory use does not depend on their size; equal
- * input gives equal bytes. The file appears whole or not at all ({@link AtomicFile}).
+ * Writes a .safetensors file. Tensors are streamed in the order given, so memory use does not
+ * depend on their size; equal input gives equal bytes. The file appears whole or not at all ({@link
+ * AtomicFile}).
  */
 public final class SafetensorsWriter {
   /** What transformers and PEFT expect to find. */
@@ -24,18 +25,22 @@ public final class SafetensorsWriter {
 
   private SafetensorsWriter() {}
 
-  /** Writes with the metadata {@code {"format": "pt"}}, without which transformers refuses a file. */
+  /**
+   * Writes with the metadata {@code {"format": "pt"}}, without which transformers refuses a file.
+   */
   public static void write(Path file, List<TensorToWrite> tensors) throws IOException {
     write(file, tensors, PYTORCH);
   }
 
   /** Writes with the metadata given; two tensors of one name are an IllegalArgumentException. */
-  public static void write(Path file, List<TensorToWrite> tensors, Map<String, String> metadata) throws IOException {
+  public static void write(Path file, List<TensorToWrite> tensors, Map<String, String> metadata)
+      throws IOException {
     byte[] header = header(tensors, metadata);
     AtomicFile.write(
         file,
         channel -> {
-          ByteBuffer length = ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN).putLong(0, header.length);
+          ByteBuffer length =
+              ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN).putLong(0, header.length);
           writeFully(channel, length);
           writeFully(channel, ByteBuffer.wrap(header));
           float[] values = new float[CHUNK];
@@ -52,11 +57,14 @@ public final class SafetensorsWriter {
         });
   }
 
-  private static byte[] header(List<TensorToWrite> tensors, Map<String, String> metadata) throws IOException {
+  private static byte[] header(List<TensorToWrite> tensors, Map<String, String> metadata)
+      throws IOException {
     ObjectNode header = Json.MAPPER.createObjectNode();
     if (!metadata.isEmpty()) {
       ObjectNode node = header.putObject("__metadata__");
-      metadata.entrySet().stream().sorted(Map.Entry.comparingByKey()).forEach(e -> node.put(e.getKey(), e.getValue()));
+      metadata.entrySet().stream()
+          .sorted(Map.Entry.comparingByKey())
+          .forEach(e -> node.put(e.getKey(), e.getValue()));
     }
     long offset = 0;
     for (TensorToWrite tensor : tensors) {

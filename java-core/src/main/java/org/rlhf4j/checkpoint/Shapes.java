@@ -26,7 +26,10 @@ final class Shapes {
     return product;
   }
 
-  /** Bytes of {@code elements} of that type, or -1 when they are no whole number of blocks or the size overflows. */
+  /**
+   * Bytes of {@code elements} of that type, or -1 when they are no whole number of blocks or the
+   * size overflows.
+   */
   static long bytes(StorageType type, long elements) {
     if (elements < 0 || elements % type.blockElements != 0) {
       return -1;

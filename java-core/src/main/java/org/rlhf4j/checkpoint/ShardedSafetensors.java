@@ -19,7 +19,10 @@ public final class ShardedSafetensors implements TensorFile {
     this.index = index;
   }
 
-  /** Opens every shard that the index names. A missing shard, or a tensor that is not in its shard, is an InputException. */
+  /**
+   * Opens every shard that the index names. A missing shard, or a tensor that is not in its shard,
+   * is an InputException.
+   */
   public static ShardedSafetensors open(Path index) {
     ShardedSafetensors all = new ShardedSafetensors(index);
     try {
@@ -34,20 +37,27 @@ public final class ShardedSafetensors implements TensorFile {
   private void load() {
     JsonNode map = Json.readObject(index).path("weight_map");
     if (!map.isObject() || map.isEmpty()) {
-      throw InputException.at(index, "expected 'weight_map' (tensor name to file name), found " + Json.kind(map));
+      throw InputException.at(
+          index, "expected 'weight_map' (tensor name to file name), found " + Json.kind(map));
     }
     for (Map.Entry<String, JsonNode> entry : map.properties()) {
       String name = entry.getValue().asText();
       // A shard lies beside its index: a path that leads elsewhere is a mistake, or worse.
       if (!entry.getValue().isTextual() || !name.matches("[^/\\\\\\x00]+") || name.equals("..")) {
         throw InputException.at(
-            index, "weight_map of '" + entry.getKey() + "': expected the name of a file beside the index, found '" + name + "'");
+            index,
+            "weight_map of '"
+                + entry.getKey()
+                + "': expected the name of a file beside the index, found '"
+                + name
+                + "'");
       }
       SafetensorsFile shard = shards.get(name);
       if (shard == null) {
         Path path = index.resolveSibling(name);
         if (!Files.isRegularFile(path)) {
-          throw InputException.at(index, "names the shard '" + name + "', which is not in the folder");
+          throw InputException.at(
+              index, "names the shard '" + name + "', which is not in the folder");
         }
         shard = SafetensorsFile.open(path);
         shards.put(name, shard);

@@ -3,7 +3,10 @@ package org.rlhf4j.checkpoint;
 import java.util.Arrays;
 import java.util.stream.Collectors;
 
-/** How elements lie in a file: a block of {@code blockElements} takes {@code blockBytes}. Plain types have blocks of 1. */
+/**
+ * How elements lie in a file: a block of {@code blockElements} takes {@code blockBytes}. Plain
+ * types have blocks of 1.
+ */
 enum StorageType {
   F64(1, 8, PlainDecoders::f64, 28),
   F32(1, 4, PlainDecoders::f32, 0),
@@ -46,7 +49,10 @@ enum StorageType {
 
   /** The type of that name in a safetensors header, or null. */
   static StorageType ofSafetensors(String name) {
-    return Arrays.stream(values()).filter(t -> t.isSafetensors() && t.name().equals(name)).findFirst().orElse(null);
+    return Arrays.stream(values())
+        .filter(t -> t.isSafetensors() && t.name().equals(name))
+        .findFirst()
+        .orElse(null);
   }
 
   /** The type of that number in a GGUF file, or null. */
@@ -55,10 +61,16 @@ enum StorageType {
   }
 
   static String supportedSafetensors() {
-    return Arrays.stream(values()).filter(StorageType::isSafetensors).map(Enum::name).collect(Collectors.joining(", "));
+    return Arrays.stream(values())
+        .filter(StorageType::isSafetensors)
+        .map(Enum::name)
+        .collect(Collectors.joining(", "));
   }
 
   static String supportedGguf() {
-    return Arrays.stream(values()).filter(t -> t.ggufId >= 0).map(Enum::name).collect(Collectors.joining(", "));
+    return Arrays.stream(values())
+        .filter(t -> t.ggufId >= 0)
+        .map(Enum::name)
+        .collect(Collectors.joining(", "));
   }
 }

@@ -3,15 +3,19 @@ package org.rlhf4j.checkpoint;
 import java.lang.foreign.MemorySegment;
 
 /**
- * A tensor that lies in a file. Reading is lazy: nothing is touched until {@link #bytes} or {@link #read} is called. All
- * methods may be called from several threads at once, until the file that owns the tensor is closed; after that, the
- * bytes are gone and access throws IllegalStateException.
+ * A tensor that lies in a file. Reading is lazy: nothing is touched until {@link #bytes} or {@link
+ * #read} is called. All methods may be called from several threads at once, until the file that
+ * owns the tensor is closed; after that, the bytes are gone and access throws
+ * IllegalStateException.
  */
 public interface StoredTensor extends FloatSource {
   /** The name in the file, or the Hugging Face name where {@link ModelFiles} gave it one. */
   String name();
 
-  /** How the elements are stored, in the format's own words: {@code F32}, {@code BF16}, {@code Q4_1}, … */
+  /**
+   * How the elements are stored, in the format's own words: {@code F32}, {@code BF16}, {@code
+   * Q4_1}, …
+   */
   String storedType();
 
   /** Row-major shape, slowest dimension first; empty for a scalar. The array is a copy. */
@@ -27,7 +31,8 @@ public interface StoredTensor extends FloatSource {
   MemorySegment bytes();
 
   /**
-   * Converts (and dequantises) elements {@code [first, first + count)} in row-major order to f32, at any alignment.
+   * Converts (and dequantises) elements {@code [first, first + count)} in row-major order to f32,
+   * at any alignment.
    *
    * @throws IndexOutOfBoundsException when the range leaves the tensor or the array
    */

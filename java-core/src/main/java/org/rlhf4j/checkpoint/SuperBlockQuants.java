@@ -1,9 +1,9 @@
 package org.rlhf4j.checkpoint;
 
 /**
- * GGML's K-quantisations: super-blocks of 256 elements in 8 or 16 groups, whose scales (and minima) are themselves small
- * integers times the super-block's f16 factors d (and dmin). Bit layouts follow ggml-quants; rounding is as in
- * {@link BlockQuants}.
+ * GGML's K-quantisations: super-blocks of 256 elements in 8 or 16 groups, whose scales (and minima)
+ * are themselves small integers times the super-block's f16 factors d (and dmin). Bit layouts
+ * follow ggml-quants; rounding is as in {@link BlockQuants}.
  */
 final class SuperBlockQuants {
   private SuperBlockQuants() {}
@@ -26,7 +26,10 @@ final class SuperBlockQuants {
     }
   }
 
-  /** Groups of 16, 3 bits: hmask[32] (the third bit, inverted), qs[64], 16 scales of 6 bits in 12 bytes, d. */
+  /**
+   * Groups of 16, 3 bits: hmask[32] (the third bit, inverted), qs[64], 16 scales of 6 bits in 12
+   * bytes, d.
+   */
   static void q3k(byte[] src, int at, int blocks, float[] dst, int to) {
     for (int b = 0; b < blocks; b++, at += 110) {
       float d = LittleEndian.half(src, at + 108);
@@ -74,7 +77,8 @@ final class SuperBlockQuants {
         int q = at + 48 + (group >> 1) * 32;
         int shift = (group & 1) * 4;
         for (int l = 0; l < 32; l++) {
-          dst[to + l] = scale * (src[q + l] >> shift & 0xF | (src[high + l] >> group & 1) << 4) - min;
+          dst[to + l] =
+              scale * (src[q + l] >> shift & 0xF | (src[high + l] >> group & 1) << 4) - min;
         }
       }
     }
@@ -92,7 +96,9 @@ final class SuperBlockQuants {
         int high = at + 128 + (group >> 3) * 32 + (group & 1) * 16;
         int highShift = plane * 2;
         for (int l = 0; l < 16; l++) {
-          dst[to + l] = scale * ((src[low + l] >> lowShift & 0xF | (src[high + l] >> highShift & 3) << 4) - 32);
+          dst[to + l] =
+              scale
+                  * ((src[low + l] >> lowShift & 0xF | (src[high + l] >> highShift & 3) << 4) - 32);
         }
       }
     }

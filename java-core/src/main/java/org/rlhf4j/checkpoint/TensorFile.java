@@ -13,13 +13,20 @@ public interface TensorFile extends AutoCloseable {
   /** All tensors by name, in the order of the file. Unmodifiable. */
   Map<String, StoredTensor> tensors();
 
-  /** The tensor of that name; an InputException names the file, the tensor and the nearest names if there is none. */
+  /**
+   * The tensor of that name; an InputException names the file, the tensor and the nearest names if
+   * there is none.
+   */
   default StoredTensor tensor(String name) {
     StoredTensor found = tensors().get(name);
     if (found == null) {
       throw InputException.at(
           path(),
-          "has no tensor '" + name + "' among its " + tensors().size() + Nearest.hint(name, tensors().keySet()));
+          "has no tensor '"
+              + name
+              + "' among its "
+              + tensors().size()
+              + Nearest.hint(name, tensors().keySet()));
     }
     return found;
   }

@@ -14,7 +14,10 @@ public record TensorToWrite(String name, FloatType type, long[] shape, FloatSour
           name + ": shape has " + Shapes.elements(shape) + " elements, the array " + values.length);
     }
     return new TensorToWrite(
-        name, type, shape, (first, count, into, offset) -> System.arraycopy(values, (int) first, into, offset, count));
+        name,
+        type,
+        shape,
+        (first, count, into, offset) -> System.arraycopy(values, (int) first, into, offset, count));
   }
 
   /** A stored tensor under its own name, cast to {@code type}. */

@@ -40,9 +40,9 @@ public final class Attention {
     }
 
     /** Rotates q and k of {@code qkv} in place. */
-    void rotate(Tensor qkv, Tensor positions, Tensor invFreq, boolean inverse) {
-      Kernels.rope(q(qkv), q(qkv), positions, invFreq, inverse);
-      Kernels.rope(k(qkv), k(qkv), positions, invFreq, inverse);
+    void rotate(Tensor qkv, Tensor angles, boolean inverse) {
+      Kernels.rope(q(qkv), q(qkv), angles, inverse);
+      Kernels.rope(k(qkv), k(qkv), angles, inverse);
     }
   }
 
@@ -52,16 +52,16 @@ public final class Attention {
   /**
    * @param qkv float [T, columns]: queries, keys and values side by side; rotated in place
    * @param positions i32 [T]
-   * @param invFreq f32 [size/2]
+   * @param angles f32 [T,size], as rope_table makes them
    * @param cuSeqlens i32 [B+1]
    * @param cache where keys and values are kept for decoding, or null
    * @return float [T, query heads * size]
    */
   public static Var apply(
-      Graph g, Var qkv, Heads heads, Tensor positions, Tensor invFreq, Tensor cuSeqlens, Cache cache) {
+      Graph g, Var qkv, Heads heads, Tensor positions, Tensor angles, Tensor cuSeqlens, Cache cache) {
     Tensor x = qkv.value();
     long tokens = x.size(0);
-    heads.rotate(x, positions, invFreq, false);
+    heads.rotate(x, angles, false);
     if (cache != null) {
       Kernels.kvAppend(cache.k(), cache.v(), heads.k(x), heads.v(x), cache.slots(), positions);
     }
@@ -87,7 +87,7 @@ public final class Attention {
               cuSeqlens,
               heads.scale(),
               heads.window());
-          heads.rotate(grad, positions, invFreq, true);
+          heads.rotate(grad, angles, true);
           g.accumulate(qkv, grad);
         });
   }
@@ -98,10 +98,10 @@ public final class Attention {
    * @param lengths i32 [B]: tokens of the row's slot, this one included
    */
   public static Var decode(
-      Graph g, Var qkv, Heads heads, Tensor positions, Tensor invFreq, Cache cache, Tensor lengths) {
+      Graph g, Var qkv, Heads heads, Tensor positions, Tensor angles, Cache cache, Tensor lengths) {
     Tensor x = qkv.value();
     long rows = x.size(0);
-    heads.rotate(x, positions, invFreq, false);
+    heads.rotate(x, angles, false);
     Kernels.kvAppend(cache.k(), cache.v(), heads.k(x), heads.v(x), cache.slots(), positions);
     Tensor o = g.allocate(x.dtype(), rows, (long) heads.query() * heads.size());
     Kernels.attentionDecode(

@@ -20,13 +20,14 @@ import org.rlhf4j.InputException;
 /** The one JSON mapper, and strict reading of JSON files. */
 public final class Json {
   /**
-   * Refuses duplicate keys and trailing text: both hide mistakes in files that people edit. Strings have no length limit,
-   * since a data line may be a whole book.
+   * Refuses duplicate keys and trailing text: both hide mistakes in files that people edit. Strings
+   * have no length limit, since a data line may be a whole book.
    */
   public static final JsonMapper MAPPER =
       JsonMapper.builder(
               JsonFactory.builder()
-                  .streamReadConstraints(StreamReadConstraints.builder().maxStringLength(Integer.MAX_VALUE).build())
+                  .streamReadConstraints(
+                      StreamReadConstraints.builder().maxStringLength(Integer.MAX_VALUE).build())
                   .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
                   .build())
           .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
@@ -34,7 +35,10 @@ public final class Json {
 
   private Json() {}
 
-  /** Reads a whole file as UTF-8 text; a byte-order mark is dropped. Throws InputException naming the file. */
+  /**
+   * Reads a whole file as UTF-8 text; a byte-order mark is dropped. Throws InputException naming
+   * the file.
+   */
   public static String readText(Path file) {
     try {
       byte[] bytes = Files.readAllBytes(file);
@@ -47,7 +51,10 @@ public final class Json {
     }
   }
 
-  /** Reads a file that must hold one JSON object. Throws InputException naming the file, and the line where it can. */
+  /**
+   * Reads a file that must hold one JSON object. Throws InputException naming the file, and the
+   * line where it can.
+   */
   public static ObjectNode readObject(Path file) {
     JsonNode node;
     try {
@@ -62,7 +69,10 @@ public final class Json {
     throw InputException.at(file, "expected a JSON object, found " + kind(node));
   }
 
-  /** What a value is, in a message's words: {@code "a number (3)"}, {@code "a list"}, {@code "nothing"}. */
+  /**
+   * What a value is, in a message's words: {@code "a number (3)"}, {@code "a list"}, {@code
+   * "nothing"}.
+   */
   public static String kind(JsonNode node) {
     if (node == null || node.isMissingNode()) {
       return "nothing";

@@ -16,6 +16,7 @@ import org.rlhf4j.graph.Var;
 import org.rlhf4j.lora.LoraAdapter;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
+import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.tensor.Tensor;
 import org.rlhf4j.tensor.Weight;
@@ -47,7 +48,8 @@ public final class CausalLm implements AutoCloseable {
     this.store = store;
     this.parameters = parameters;
     scope = device.scope();
-    invFreq = scope.of(config.inverseFrequencies());
+    float[] frequencies = config.inverseFrequencies();
+    invFreq = scope.allocate(DType.F32, 2, frequencies.length / 2).copyFrom(frequencies);
     embedding = store.table(EMBEDDING);
     for (int i = 0; i < config.layers(); i++) {
       layers.add(new DecoderLayer(config, store, i));
@@ -234,15 +236,17 @@ public final class CausalLm implements AutoCloseable {
   private Var hidden(
       Graph g, PackedBatch batch, KvCache cache, Tensor slots, Tensor lengths, boolean recompute) {
     Var h = Embedding.apply(g, embedding, batch.ids());
+    Tensor angles = g.allocate(DType.F32, batch.tokens(), config.headSize());
+    Kernels.ropeTable(angles, batch.positions(), invFreq);
     for (int i = 0; i < layers.size(); i++) {
       Attention.Cache kept = cache == null ? null : cache.layer(i, slots);
       DecoderLayer layer = layers.get(i);
       if (g.isRecording() && recompute) {
-        h = g.recompute(h, step -> layer.apply(step.graph(), step.input(), batch, invFreq, kept, lengths));
+        h = g.recompute(h, step -> layer.apply(step.graph(), step.input(), batch, angles, kept, lengths));
       } else if (g.isRecording()) {
-        h = layer.apply(g, h, batch, invFreq, kept, lengths);
+        h = layer.apply(g, h, batch, angles, kept, lengths);
       } else {
-        h = inferLayer(g, layer, h, batch, kept, lengths);
+        h = inferLayer(g, layer, h, batch, angles, kept, lengths);
       }
     }
     return RmsNorm.apply(g, h, finalNorm, config.rmsNormEps(), dtype());
@@ -250,9 +254,15 @@ public final class CausalLm implements AutoCloseable {
 
   /** Without a backward to come, a layer's activations go back as soon as it is done. */
   private Var inferLayer(
-      Graph g, DecoderLayer layer, Var h, PackedBatch batch, Attention.Cache cache, Tensor lengths) {
+      Graph g,
+      DecoderLayer layer,
+      Var h,
+      PackedBatch batch,
+      Tensor angles,
+      Attention.Cache cache,
+      Tensor lengths) {
     try (Graph inner = Graph.inference(device)) {
-      Tensor y = layer.apply(inner, h, batch, invFreq, cache, lengths).value();
+      Tensor y = layer.apply(inner, h, batch, angles, cache, lengths).value();
       inner.scope().move(y, g.scope());
       g.scope().free(h.value());
       return g.constant(y);

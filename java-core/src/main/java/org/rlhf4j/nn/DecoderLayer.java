@@ -61,13 +61,13 @@ final class DecoderLayer {
   }
 
   /** h f32 [T,H] → [T,H]. */
-  Var apply(Graph g, Var h, PackedBatch batch, Tensor invFreq, Attention.Cache cache, Tensor decodeLengths) {
+  Var apply(Graph g, Var h, PackedBatch batch, Tensor angles, Attention.Cache cache, Tensor decodeLengths) {
     Var x = RmsNorm.apply(g, h, inputNorm, eps, dtype);
     Var projected = qkv.apply(g, x, batch);
     Var attended =
         decodeLengths == null
-            ? Attention.apply(g, projected, heads, batch.positions(), invFreq, batch.cuSeqlens(), cache)
-            : Attention.decode(g, projected, heads, batch.positions(), invFreq, cache, decodeLengths);
+            ? Attention.apply(g, projected, heads, batch.positions(), angles, batch.cuSeqlens(), cache)
+            : Attention.decode(g, projected, heads, batch.positions(), angles, cache, decodeLengths);
     Var middle = Add.apply(g, h, o.apply(g, attended, batch));
     Var y = RmsNorm.apply(g, middle, postNorm, eps, dtype);
     return Add.apply(g, middle, down.apply(g, Swiglu.apply(g, gateUp.apply(g, y, batch)), batch));

@@ -122,32 +122,33 @@ public record ModelConfig(
   }
 
   /**
-   * The rotary frequencies, f32 [headSize / 2], in the order of operations that transformers uses (f32 throughout).
+   * The rotary frequencies θ^(−2i/d), stretched as configured, each in two parts: the nearest floats, then what they leave over.
+   * [2, headSize / 2], row-major.
    */
   public float[] inverseFrequencies() {
-    float[] inv = new float[headSize / 2];
-    for (int i = 0; i < inv.length; i++) {
-      float exponent = 2f * i / headSize;
-      inv[i] = 1f / (float) Math.pow((float) ropeTheta, exponent);
+    int half = headSize / 2;
+    float[] parts = new float[headSize];
+    for (int i = 0; i < half; i++) {
+      double inv = Math.pow(ropeTheta, -2.0 * i / headSize);
+      double f = ropeScaling.isPresent() ? stretch(inv, ropeScaling.get()) : inv;
+      parts[i] = (float) f;
+      parts[half + i] = (float) (f - parts[i]);
     }
-    ropeScaling.ifPresent(s -> stretch(inv, s));
-    return inv;
+    return parts;
   }
 
-  private static void stretch(float[] inv, RopeScaling s) {
-    double lowWave = s.originalMaxPositions / s.lowFreqFactor;
-    double highWave = s.originalMaxPositions / s.highFreqFactor;
-    for (int i = 0; i < inv.length; i++) {
-      float wave = (float) (2 * Math.PI) / inv[i];
-      if (wave > lowWave) {
-        inv[i] = inv[i] / (float) s.factor;
-      } else if (wave >= highWave) {
-        float smooth =
-            ((float) s.originalMaxPositions / wave - (float) s.lowFreqFactor)
-                / (float) (s.highFreqFactor - s.lowFreqFactor);
-        inv[i] = (1 - smooth) * inv[i] / (float) s.factor + smooth * inv[i];
-      }
+  /** Llama 3: low frequencies are divided by the factor, high ones stay, those between are blended. */
+  private static double stretch(double inv, RopeScaling s) {
+    double wave = 2 * Math.PI / inv;
+    if (wave > s.originalMaxPositions / s.lowFreqFactor) {
+      return inv / s.factor;
     }
+    if (wave < s.originalMaxPositions / s.highFreqFactor) {
+      return inv;
+    }
+    double smooth =
+        (s.originalMaxPositions / wave - s.lowFreqFactor) / (s.highFreqFactor - s.lowFreqFactor);
+    return (1 - smooth) * inv / s.factor + smooth * inv;
   }
 
   /** Number of parameters, embeddings counted once if tied. */

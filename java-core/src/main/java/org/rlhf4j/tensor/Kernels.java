@@ -68,10 +68,16 @@ public final class Kernels {
     Native.check(Rlhf4j.rl_rms_norm_backward(f.tensor(gradX), f.tensor(gradW), f.tensor(gradY), f.tensor(x), f.tensor(w), eps));
   }
 
-  /** {@code rl_rope}. */
-  public static void rope(Tensor y, Tensor x, Tensor positions, Tensor invFreq, boolean inverse) {
+  /** {@code rl_rope_table}. */
+  public static void ropeTable(Tensor table, Tensor positions, Tensor invFreq) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_rope(f.tensor(y), f.tensor(x), f.tensor(positions), f.tensor(invFreq), inverse ? 1 : 0));
+    Native.check(Rlhf4j.rl_rope_table(f.tensor(table), f.tensor(positions), f.tensor(invFreq)));
+  }
+
+  /** {@code rl_rope}. */
+  public static void rope(Tensor y, Tensor x, Tensor table, boolean inverse) {
+    Frame f = Frame.begin();
+    Native.check(Rlhf4j.rl_rope(f.tensor(y), f.tensor(x), f.tensor(table), inverse ? 1 : 0));
   }
 
   /** {@code rl_swiglu}. */

@@ -5,8 +5,9 @@ import java.util.Map;
 import org.rlhf4j.InputException;
 
 /**
- * The tokenizer that a GGUF file carries in its metadata (byte-level BPE: {@code tokenizer.ggml.model} is {@code gpt2}),
- * written as a tokenizer.json, so that one library tokenises for every kind of model file.
+ * The tokenizer that a GGUF file carries in its metadata (byte-level BPE: {@code
+ * tokenizer.ggml.model} is {@code gpt2}), written as a tokenizer.json, so that one library
+ * tokenises for every kind of model file.
  */
 public final class GgufTokenizer {
   private static final String PREFIX = "tokenizer.ggml.";
@@ -29,8 +30,10 @@ public final class GgufTokenizer {
    * Builds the tokenizer.
    *
    * @param file the file that messages name
-   * @param metadata the file's metadata; strings are String, integers Long, arrays String[] and long[]
-   * @throws InputException for another kind of tokenizer, an unknown pre-tokenizer, or missing and ill-typed keys
+   * @param metadata the file's metadata; strings are String, integers Long, arrays String[] and
+   *     long[]
+   * @throws InputException for another kind of tokenizer, an unknown pre-tokenizer, or missing and
+   *     ill-typed keys
    */
   public static Tokenizer open(Path file, Map<String, Object> metadata) {
     GgufTokenizer source = new GgufTokenizer(file, metadata);
@@ -38,7 +41,8 @@ public final class GgufTokenizer {
     if (!model.equals("gpt2")) {
       throw InputException.at(
           file,
-          "tokenizer.ggml.model: expected 'gpt2' (byte-level BPE), found '" + model
+          "tokenizer.ggml.model: expected 'gpt2' (byte-level BPE), found '"
+              + model
               + "'; use the model's Hugging Face folder instead");
     }
     String[] tokens = source.require("tokens", String[].class);
@@ -55,7 +59,11 @@ public final class GgufTokenizer {
     long[] types = get("token_type", long[].class);
     if (types != null && types.length != tokens.length) {
       throw InputException.at(
-          file, "tokenizer.ggml.token_type: expected " + tokens.length + " items, as in tokens, found " + types.length);
+          file,
+          "tokenizer.ggml.token_type: expected "
+              + tokens.length
+              + " items, as in tokens, found "
+              + types.length);
     }
     String[] merges = require("merges", String[].class);
     String pre = get("pre", String.class);
@@ -63,8 +71,11 @@ public final class GgufTokenizer {
     if (kind == null) {
       throw InputException.at(
           file,
-          "tokenizer.ggml.pre: expected one of " + String.join(", ", PreTokenizers.names()) + ", found "
-              + (pre == null ? "none" : "'" + pre + "'") + "; use the model's Hugging Face folder instead");
+          "tokenizer.ggml.pre: expected one of "
+              + String.join(", ", PreTokenizers.names())
+              + ", found "
+              + (pre == null ? "none" : "'" + pre + "'")
+              + "; use the model's Hugging Face folder instead");
     }
     StringBuilder json = new StringBuilder(64 * tokens.length);
     json.append("{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[");
@@ -73,7 +84,8 @@ public final class GgufTokenizer {
       if (types[id] == CONTROL || types[id] == USER_DEFINED) {
         json.append(separator).append("\n{\"id\":").append(id).append(",\"content\":");
         quote(tokens[id], json);
-        json.append(",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":")
+        json.append(
+                ",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":")
             .append(types[id] == CONTROL)
             .append('}');
         separator = ",";
@@ -83,14 +95,20 @@ public final class GgufTokenizer {
     json.append(",\n\"pre_tokenizer\":").append(kind.preTokenizer());
     json.append(",\n\"post_processor\":");
     postProcessor(kind, special, json);
-    json.append(",\n\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true}");
-    json.append(",\n\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,")
-        .append("\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":")
+    json.append(
+        ",\n"
+            + "\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true}");
+    json.append(
+            ",\n"
+                + "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,")
+        .append(
+            "\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":")
         .append(kind.ignoreMerges())
         .append(",\"vocab\":{");
     separator = "";
     for (int id = 0; id < tokens.length; id++) {
-      // Unused tokens only fill the matrix up to a round size; the model's own tokenizer does not have them.
+      // Unused tokens only fill the matrix up to a round size; the model's own tokenizer does not
+      // have them.
       if (types == null || types[id] != UNUSED) {
         json.append(separator);
         quote(tokens[id], json);
@@ -139,7 +157,8 @@ public final class GgufTokenizer {
     json.append("}}");
   }
 
-  private static void templateToken(String token, int typeId, String before, String after, StringBuilder json) {
+  private static void templateToken(
+      String token, int typeId, String before, String after, StringBuilder json) {
     if (token != null) {
       json.append(before).append("{\"SpecialToken\":{\"id\":");
       quote(token, json);
@@ -164,7 +183,8 @@ public final class GgufTokenizer {
       return null;
     }
     if (id < 0 || id >= tokens.length) {
-      throw InputException.at(file, PREFIX + key + ": expected 0 to " + (tokens.length - 1) + ", found " + id);
+      throw InputException.at(
+          file, PREFIX + key + ": expected 0 to " + (tokens.length - 1) + ", found " + id);
     }
     return tokens[id.intValue()];
   }
@@ -174,7 +194,12 @@ public final class GgufTokenizer {
     if (value != null && !type.isInstance(value)) {
       throw InputException.at(
           file,
-          PREFIX + key + ": expected " + type.getSimpleName() + ", found " + value.getClass().getSimpleName());
+          PREFIX
+              + key
+              + ": expected "
+              + type.getSimpleName()
+              + ", found "
+              + value.getClass().getSimpleName());
     }
     return type.cast(value);
   }
@@ -182,12 +207,16 @@ public final class GgufTokenizer {
   private <T> T require(String key, Class<T> type) {
     T value = get(key, type);
     if (value == null) {
-      throw InputException.at(file, "metadata key '" + PREFIX + key + "' is missing, so the file has no tokenizer");
+      throw InputException.at(
+          file, "metadata key '" + PREFIX + key + "' is missing, so the file has no tokenizer");
     }
     return value;
   }
 
-  /** Appends a JSON string; hand-made, since a hundred thousand of them are on the way to the first line of output. */
+  /**
+   * Appends a JSON string; hand-made, since a hundred thousand of them are on the way to the first
+   * line of output.
+   */
   private static void quote(String text, StringBuilder json) {
     json.append('"');
     for (int i = 0; i < text.length(); i++) {

@@ -13,16 +13,20 @@ import java.util.Properties;
 /**
  * Loads the native library of Hugging Face tokenizers that DJL packages, and calls it directly.
  *
- * <p>DJL's own classes above it are not used: HuggingFaceTokenizer reports to a usage counter over the network and truncates
- * to 512 tokens unless told otherwise on every path; its loader asks about GPUs, may download another build, and costs a
- * tenth of a second. So the library is unpacked here, once, into a cache folder.
+ * <p>DJL's own classes above it are not used: HuggingFaceTokenizer reports to a usage counter over
+ * the network and truncates to 512 tokens unless told otherwise on every path; its loader asks
+ * about GPUs, may download another build, and costs a tenth of a second. So the library is unpacked
+ * here, once, into a cache folder.
  */
 final class NativeTokenizers {
   private static final String RESOURCES = "/native/lib/";
 
   private NativeTokenizers() {}
 
-  /** The library; loaded once, on first use. Throws IllegalStateException when this platform has none. */
+  /**
+   * The library; loaded once, on first use. Throws IllegalStateException when this platform has
+   * none.
+   */
   static TokenizersLibrary library() {
     return Holder.LIBRARY;
   }
@@ -46,8 +50,10 @@ final class NativeTokenizers {
       return TokenizersLibrary.LIB;
     } catch (IOException | RuntimeException | LinkageError e) {
       throw new IllegalStateException(
-          "the native library of Hugging Face tokenizers could not be loaded on " + platform
-              + " (RLHF4J_CACHE names the folder it is unpacked in): " + e.getMessage(),
+          "the native library of Hugging Face tokenizers could not be loaded on "
+              + platform
+              + " (RLHF4J_CACHE names the folder it is unpacked in): "
+              + e.getMessage(),
           e);
     }
   }
@@ -66,7 +72,8 @@ final class NativeTokenizers {
       System.load(library.toAbsolutePath().toString());
       return;
     }
-    // No home to write to: a private folder for this process, since a shared one could be tampered with.
+    // No home to write to: a private folder for this process, since a shared one could be tampered
+    // with.
     Path own = Files.createTempDirectory("rlhf4j");
     Path library = own.resolve(file);
     unpack(resource, library);
@@ -88,7 +95,9 @@ final class NativeTokenizers {
     Path folder =
         named != null && !named.isEmpty()
             ? Path.of(named)
-            : (xdg != null && !xdg.isEmpty() ? Path.of(xdg) : Path.of(System.getProperty("user.home", "."), ".cache"))
+            : (xdg != null && !xdg.isEmpty()
+                    ? Path.of(xdg)
+                    : Path.of(System.getProperty("user.home", "."), ".cache"))
                 .resolve("rlhf4j");
     try {
       Files.createDirectories(folder);
@@ -100,7 +109,8 @@ final class NativeTokenizers {
 
   private static String version() throws IOException {
     Properties properties = new Properties();
-    try (InputStream in = TokenizersLibrary.class.getResourceAsStream(RESOURCES + "tokenizers.properties")) {
+    try (InputStream in =
+        TokenizersLibrary.class.getResourceAsStream(RESOURCES + "tokenizers.properties")) {
       if (in != null) {
         properties.load(in);
       }
@@ -110,7 +120,8 @@ final class NativeTokenizers {
 
   private static String platform() {
     String os = System.getProperty("os.name").toLowerCase(Locale.ROOT);
-    String arch = System.getProperty("os.arch").equals("amd64") ? "x86_64" : System.getProperty("os.arch");
+    String arch =
+        System.getProperty("os.arch").equals("amd64") ? "x86_64" : System.getProperty("os.arch");
     return (os.startsWith("mac") ? "osx" : os.startsWith("win") ? "win" : "linux") + "-" + arch;
   }
 }

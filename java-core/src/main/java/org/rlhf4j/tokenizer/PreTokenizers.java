@@ -6,8 +6,8 @@ import java.util.Set;
 import java.util.TreeSet;
 
 /**
- * How text is split before byte-level BPE, by the name that a GGUF file gives in {@code tokenizer.ggml.pre}. Each entry is
- * the split that the model's own tokenizer.json has.
+ * How text is split before byte-level BPE, by the name that a GGUF file gives in {@code
+ * tokenizer.ggml.pre}. Each entry is the split that the model's own tokenizer.json has.
  */
 record PreTokenizers(String normalizer, String preTokenizer, boolean ignoreMerges, boolean addBos) {
   private static final String BYTE_LEVEL_WITH_REGEX =
@@ -16,13 +16,25 @@ record PreTokenizers(String normalizer, String preTokenizer, boolean ignoreMerge
       "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":false}";
 
   private static final String LLAMA3 =
-      "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"
-          + "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+      "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r"
+          + "\\n"
+          + "\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r"
+          + "\\n"
+          + "]*|\\s*[\\r"
+          + "\\n"
+          + "]+|\\s+(?!\\S)|\\s+";
   private static final String QWEN2 = LLAMA3.replace("\\p{N}{1,3}", "\\p{N}");
   private static final String TEKKEN =
-      "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+"
-          + "|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*"
-          + "|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+      "[^\\r"
+          + "\\n"
+          + "\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|[^\\r"
+          + "\\n"
+          + "\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}|"
+          + " ?[^\\s\\p{L}\\p{N}]+[\\r"
+          + "\\n"
+          + "/]*|\\s*[\\r"
+          + "\\n"
+          + "]+|\\s+(?!\\S)|\\s+";
 
   private static final Map<String, PreTokenizers> BY_NAME = new LinkedHashMap<>();
 
@@ -32,7 +44,8 @@ record PreTokenizers(String normalizer, String preTokenizer, boolean ignoreMerge
         new PreTokenizers(
             "null",
             "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true},"
-                + BYTE_LEVEL_WITH_REGEX + "]}",
+                + BYTE_LEVEL_WITH_REGEX
+                + "]}",
             false,
             false);
     register(gpt2, "gpt-2", "gpt2", "phi-2", "mpt", "olmo");
@@ -48,10 +61,14 @@ record PreTokenizers(String normalizer, String preTokenizer, boolean ignoreMerge
     }
   }
 
-  private static PreTokenizers split(String regex, String normalizer, boolean ignoreMerges, boolean addBos) {
+  private static PreTokenizers split(
+      String regex, String normalizer, boolean ignoreMerges, boolean addBos) {
     String split =
         "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\""
-            + regex.replace("\\", "\\\\") + "\"},\"behavior\":\"Isolated\",\"invert\":false}," + BYTE_LEVEL + "]}";
+            + regex.replace("\\", "\\\\")
+            + "\"},\"behavior\":\"Isolated\",\"invert\":false},"
+            + BYTE_LEVEL
+            + "]}";
     return new PreTokenizers(normalizer, split, ignoreMerges, addBos);
   }
 

@@ -11,8 +11,9 @@ public record SpecialTokens(String bos, String eos, String pad, String unk) {
   public static final SpecialTokens NONE = new SpecialTokens(null, null, null, null);
 
   /**
-   * As tokenizer_config.json names them ({@code bos_token} and so on: a string, an object with {@code content}, or null);
-   * what it leaves out is taken from special_tokens_map.json, if there is one.
+   * As tokenizer_config.json names them ({@code bos_token} and so on: a string, an object with
+   * {@code content}, or null); what it leaves out is taken from special_tokens_map.json, if there
+   * is one.
    */
   static SpecialTokens read(Path folder) {
     Path configFile = folder.resolve("tokenizer_config.json");
@@ -37,7 +38,9 @@ public record SpecialTokens(String bos, String eos, String pad, String unk) {
       return null;
     }
     if (!content.isTextual()) {
-      throw InputException.at(file, "'" + key + "': expected a string or an object with 'content', found " + Json.kind(node));
+      throw InputException.at(
+          file,
+          "'" + key + "': expected a string or an object with 'content', found " + Json.kind(node));
     }
     return content.textValue();
   }

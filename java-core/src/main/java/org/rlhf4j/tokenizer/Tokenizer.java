@@ -10,11 +10,13 @@ import org.rlhf4j.InputException;
 import org.rlhf4j.json.Json;
 
 /**
- * Text to token ids and back, by Hugging Face's tokenizers library, from a tokenizer.json. It never truncates, pads,
- * or uses the network. Any number of threads may use one tokenizer; close it when they are done.
+ * Text to token ids and back, by Hugging Face's tokenizers library, from a tokenizer.json. It never
+ * truncates, pads, or uses the network. Any number of threads may use one tokenizer; close it when
+ * they are done.
  *
- * <p>{@link #decode} gives the library's text as it is: transformers' old habit of removing spaces before punctuation
- * ({@code clean_up_tokenization_spaces}) is not followed, since it makes text that encodes to other ids.
+ * <p>{@link #decode} gives the library's text as it is: transformers' old habit of removing spaces
+ * before punctuation ({@code clean_up_tokenization_spaces}) is not followed, since it makes text
+ * that encodes to other ids.
  */
 public final class Tokenizer implements AutoCloseable {
   private final String tokenizerJson;
@@ -24,7 +26,8 @@ public final class Tokenizer implements AutoCloseable {
   private volatile Vocabulary added;
   private volatile Vocabulary vocabulary;
 
-  private Tokenizer(String tokenizerJson, SpecialTokens special, TokenizersLibrary library, long handle) {
+  private Tokenizer(
+      String tokenizerJson, SpecialTokens special, TokenizersLibrary library, long handle) {
     this.tokenizerJson = tokenizerJson;
     this.special = special;
     this.library = library;
@@ -32,17 +35,23 @@ public final class Tokenizer implements AutoCloseable {
   }
 
   /**
-   * Opens a Hugging Face folder's tokenizer.json, with the roles that tokenizer_config.json (else special_tokens_map.json)
-   * names. Throws InputException when the file is missing or is not a tokenizer.
+   * Opens a Hugging Face folder's tokenizer.json, with the roles that tokenizer_config.json (else
+   * special_tokens_map.json) names. Throws InputException when the file is missing or is not a
+   * tokenizer.
    */
   public static Tokenizer open(Path folder) {
     Path file = folder.resolve("tokenizer.json");
     if (!Files.isRegularFile(file)) {
-      boolean slow = Files.isRegularFile(folder.resolve("tokenizer.model")) || Files.isRegularFile(folder.resolve("vocab.json"));
+      boolean slow =
+          Files.isRegularFile(folder.resolve("tokenizer.model"))
+              || Files.isRegularFile(folder.resolve("vocab.json"));
       throw InputException.at(
           folder,
           "expected tokenizer.json, found none"
-              + (slow ? " (only a slow tokenizer's files: save it again with transformers' AutoTokenizer)" : ""));
+              + (slow
+                  ? " (only a slow tokenizer's files: save it again with transformers'"
+                        + " AutoTokenizer)"
+                  : ""));
     }
     return of(Json.readText(file), SpecialTokens.read(folder), file);
   }
@@ -58,7 +67,8 @@ public final class Tokenizer implements AutoCloseable {
     try {
       handle = library.createTokenizerFromString(tokenizerJson);
     } catch (RuntimeException e) {
-      throw new InputException(origin + ": not a tokenizer that the tokenizers library reads: " + e.getMessage(), e);
+      throw new InputException(
+          origin + ": not a tokenizer that the tokenizers library reads: " + e.getMessage(), e);
     }
     // A tokenizer.json may carry truncation and padding from whoever saved it last.
     library.disableTruncation(handle);
@@ -67,9 +77,11 @@ public final class Tokenizer implements AutoCloseable {
   }
 
   /**
-   * The ids of {@code text}. Special tokens that stand in the text are recognised, as in transformers.
+   * The ids of {@code text}. Special tokens that stand in the text are recognised, as in
+   * transformers.
    *
-   * @param addSpecialTokens also add what the tokenizer's own template adds (for many models: BOS in front)
+   * @param addSpecialTokens also add what the tokenizer's own template adds (for many models: BOS
+   *     in front)
    */
   public int[] encode(String text, boolean addSpecialTokens) {
     long encoding = library.encode(open(), Objects.requireNonNull(text, "text"), addSpecialTokens);
@@ -86,14 +98,16 @@ public final class Tokenizer implements AutoCloseable {
   }
 
   /**
-   * The text of {@code ids}; bytes that are no UTF-8 become U+FFFD. Ids that the vocabulary lacks (a model's matrix may
-   * have more rows) give no text; a negative id is an IllegalArgumentException.
+   * The text of {@code ids}; bytes that are no UTF-8 become U+FFFD. Ids that the vocabulary lacks
+   * (a model's matrix may have more rows) give no text; a negative id is an
+   * IllegalArgumentException.
    */
   public String decode(int[] ids, boolean skipSpecialTokens) {
     long[] wide = new long[ids.length];
     for (int i = 0; i < ids.length; i++) {
       if (ids[i] < 0) {
-        throw new IllegalArgumentException("token id " + ids[i] + " at position " + i + ": expected >= 0");
+        throw new IllegalArgumentException(
+            "token id " + ids[i] + " at position " + i + ": expected >= 0");
       }
       wide[i] = ids[i];
     }
@@ -127,7 +141,10 @@ public final class Tokenizer implements AutoCloseable {
     return id(special.pad());
   }
 
-  /** The texts of BOS, EOS and so on; a chat template sees them as {@code bos_token}, {@code eos_token}. */
+  /**
+   * The texts of BOS, EOS and so on; a chat template sees them as {@code bos_token}, {@code
+   * eos_token}.
+   */
   public SpecialTokens specialTokens() {
     return special;
   }

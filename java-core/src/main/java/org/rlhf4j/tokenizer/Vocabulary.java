@@ -9,8 +9,8 @@ import java.util.HashMap;
 import java.util.Map;
 
 /**
- * Token texts and ids out of a tokenizer.json, which the native library does not give. Read as a stream: a tokenizer may
- * have a quarter of a million merges, which are skipped.
+ * Token texts and ids out of a tokenizer.json, which the native library does not give. Read as a
+ * stream: a tokenizer may have a quarter of a million merges, which are skipped.
  */
 final class Vocabulary {
   /** Field names here are tokens: a cache of interned names would only grow. */
@@ -18,7 +18,8 @@ final class Vocabulary {
       JsonFactory.builder()
           .disable(JsonFactory.Feature.INTERN_FIELD_NAMES)
           .disable(JsonFactory.Feature.CANONICALIZE_FIELD_NAMES)
-          .streamReadConstraints(StreamReadConstraints.builder().maxStringLength(Integer.MAX_VALUE).build())
+          .streamReadConstraints(
+              StreamReadConstraints.builder().maxStringLength(Integer.MAX_VALUE).build())
           .build();
 
   private final Map<String, Integer> ids = new HashMap<>();
@@ -29,7 +30,8 @@ final class Vocabulary {
   /**
    * Throws IOException (Jackson's) when the text is not JSON.
    *
-   * @param addedOnly stop after the added tokens, which stand in front of the large vocabulary and hold BOS, EOS and so on
+   * @param addedOnly stop after the added tokens, which stand in front of the large vocabulary and
+   *     hold BOS, EOS and so on
    */
   static Vocabulary parse(String tokenizerJson, boolean addedOnly) throws IOException {
     Vocabulary vocabulary = new Vocabulary();

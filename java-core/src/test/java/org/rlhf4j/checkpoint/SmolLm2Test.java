@@ -33,7 +33,8 @@ class SmolLm2Test {
       assertTrue(config.get("tie_word_embeddings").asBoolean());
       assertEquals(Set.of(2), model.eosIds());
       assertEquals(272, model.tensors().size());
-      assertArrayEquals(new long[] {576, 1536}, model.tensor("model.layers.0.mlp.down_proj.weight").shape());
+      assertArrayEquals(
+          new long[] {576, 1536}, model.tensor("model.layers.0.mlp.down_proj.weight").shape());
     }
   }
 
@@ -41,7 +42,9 @@ class SmolLm2Test {
   void missingTensorsAreNamedWithTheirNeighbours() {
     try (ModelFiles model = ModelFiles.open(Golden.smolLm2())) {
       String message =
-          assertThrows(InputException.class, () -> model.tensor("model.layers.0.self_attn.q_prj.weight")).getMessage();
+          assertThrows(
+                  InputException.class, () -> model.tensor("model.layers.0.self_attn.q_prj.weight"))
+              .getMessage();
       assertTrue(message.contains("model.layers.0.self_attn.q_proj.weight"), message);
       assertTrue(message.contains(".gguf"), message);
     }
@@ -57,7 +60,8 @@ class SmolLm2Test {
       }
       for (JsonNode c : golden.get("cases")) {
         check(tokenizer, c.get("text").asText(), c.get("prompt_ids"));
-        assertEquals(c.get("greedy_text").asText(), tokenizer.decode(ids(c.get("greedy_ids")), false));
+        assertEquals(
+            c.get("greedy_text").asText(), tokenizer.decode(ids(c.get("greedy_ids")), false));
       }
       assertEquals(OptionalInt.of(2), tokenizer.eosId());
       assertEquals(49152, tokenizer.vocabSize());
@@ -94,7 +98,8 @@ class SmolLm2Test {
         }
       }
       assertEquals(134_515_008, total);
-      System.out.printf("SmolLM2: %d weights dequantised in %.2f s%n", total, (System.nanoTime() - start) / 1e9);
+      System.out.printf(
+          "SmolLM2: %d weights dequantised in %.2f s%n", total, (System.nanoTime() - start) / 1e9);
     }
   }
 }

@@ -10,8 +10,8 @@ import org.rlhf4j.checkpoint.StoredTensor;
 import org.rlhf4j.json.Json;
 
 /**
- * The golden reference data and the real model, which are not part of the repository. A test that asks for what is not
- * there is skipped with a message that says how to provide it.
+ * The golden reference data and the real model, which are not part of the repository. A test that
+ * asks for what is not there is skipped with a message that says how to provide it.
  */
 public final class Golden {
   private Golden() {}
@@ -19,7 +19,9 @@ public final class Golden {
   /** A file or folder of the golden data; skips the test when the data is missing. */
   public static Path path(String relative) {
     Path root = root();
-    assumeTrue(root != null, "skipped: no golden data; -Drlhf4j.golden=DIR names it (default ../shared/golden)");
+    assumeTrue(
+        root != null,
+        "skipped: no golden data; -Drlhf4j.golden=DIR names it (default ../shared/golden)");
     return root.resolve(relative);
   }
 
@@ -63,7 +65,14 @@ public final class Golden {
   private static Path root() {
     String named = setting("rlhf4j.golden", "RLHF4J_GOLDEN");
     if (named != null) {
-      return Files.isDirectory(Path.of(named)) ? Path.of(named) : null;
+      // Maven runs each module's tests in the module's folder: a relative name may mean the
+      // project's.
+      for (Path at = Path.of("").toAbsolutePath(); at != null; at = at.getParent()) {
+        if (Files.isDirectory(at.resolve(named))) {
+          return at.resolve(named);
+        }
+      }
+      return null;
     }
     for (Path at = Path.of("").toAbsolutePath(); at != null; at = at.getParent()) {
       Path candidate = at.resolveSibling("shared").resolve("golden");

@@ -55,7 +55,11 @@ class TokenizerTest {
     // A tokenizer.json that asks for both, as transformers leaves it behind after a padded call.
     ObjectNode json = Json.readObject(Golden.path("models/llama/tokenizer.json"));
     ObjectNode truncation = json.putObject("truncation");
-    truncation.put("direction", "Right").put("max_length", 16).put("strategy", "LongestFirst").put("stride", 0);
+    truncation
+        .put("direction", "Right")
+        .put("max_length", 16)
+        .put("strategy", "LongestFirst")
+        .put("stride", 0);
     ObjectNode padding = json.putObject("padding");
     padding.putObject("strategy").put("Fixed", 16);
     padding.put("direction", "Right").putNull("pad_to_multiple_of");
@@ -73,7 +77,8 @@ class TokenizerTest {
   @Test
   void oddTextsSurvive() {
     try (Tokenizer tokenizer = Tokenizer.open(Golden.path("models/llama"))) {
-      for (String text : new String[] {"\u0000", "a\u0000b", "\uD83D\uDE42", "\uFFFF", "\r\n", "\u2028"}) {
+      for (String text :
+          new String[] {"\u0000", "a\u0000b", "\uD83D\uDE42", "\uFFFF", "\r\n", "\u2028"}) {
         assertEquals(text, tokenizer.decode(tokenizer.encode(text, false), false));
       }
       // A lone surrogate is no text at all; it must not crash the library.
@@ -85,7 +90,10 @@ class TokenizerTest {
 
   @Test
   void faultsNameTheFile(@TempDir Path folder) throws IOException {
-    assertTrue(assertThrows(InputException.class, () -> Tokenizer.open(folder)).getMessage().contains("tokenizer.json"));
+    assertTrue(
+        assertThrows(InputException.class, () -> Tokenizer.open(folder))
+            .getMessage()
+            .contains("tokenizer.json"));
     Files.writeString(folder.resolve("tokenizer.json"), "{\"model\": {}}");
     InputException e = assertThrows(InputException.class, () -> Tokenizer.open(folder));
     assertTrue(e.getMessage().startsWith(folder.resolve("tokenizer.json") + ": "), e.getMessage());

@@ -1507,10 +1507,71 @@ public class Rlhf4j extends Rlhf4j$shared {
         }
     }
 
-    private static class rl_rope {
+    private static class rl_rope_table {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             Rlhf4j.C_INT,
             Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("rl_rope_table").orElseThrow(() -> new UnsatisfiedLinkError("unresolved symbol: rl_rope_table"));
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * rl_status rl_rope_table(const rl_tensor *table, const rl_tensor *positions, const rl_tensor *invFreq)
+     * }
+     */
+    public static FunctionDescriptor rl_rope_table$descriptor() {
+        return rl_rope_table.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * rl_status rl_rope_table(const rl_tensor *table, const rl_tensor *positions, const rl_tensor *invFreq)
+     * }
+     */
+    public static MethodHandle rl_rope_table$handle() {
+        return rl_rope_table.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * rl_status rl_rope_table(const rl_tensor *table, const rl_tensor *positions, const rl_tensor *invFreq)
+     * }
+     */
+    public static MemorySegment rl_rope_table$address() {
+        return rl_rope_table.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * rl_status rl_rope_table(const rl_tensor *table, const rl_tensor *positions, const rl_tensor *invFreq)
+     * }
+     */
+    public static int rl_rope_table(MemorySegment table, MemorySegment positions, MemorySegment invFreq) {
+        var mh$ = rl_rope_table.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rl_rope_table", table, positions, invFreq);
+            }
+            return (int)mh$.invokeExact(table, positions, invFreq);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class rl_rope {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Rlhf4j.C_INT,
             Rlhf4j.C_POINTER,
             Rlhf4j.C_POINTER,
             Rlhf4j.C_POINTER,
@@ -1525,7 +1586,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     /**
      * Function descriptor for:
      * {@snippet lang=c :
-     * rl_status rl_rope(const rl_tensor *y, const rl_tensor *x, const rl_tensor *positions, const rl_tensor *invFreq, int32_t inverse)
+     * rl_status rl_rope(const rl_tensor *y, const rl_tensor *x, const rl_tensor *table, int32_t inverse)
      * }
      */
     public static FunctionDescriptor rl_rope$descriptor() {
@@ -1535,7 +1596,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     /**
      * Downcall method handle for:
      * {@snippet lang=c :
-     * rl_status rl_rope(const rl_tensor *y, const rl_tensor *x, const rl_tensor *positions, const rl_tensor *invFreq, int32_t inverse)
+     * rl_status rl_rope(const rl_tensor *y, const rl_tensor *x, const rl_tensor *table, int32_t inverse)
      * }
      */
     public static MethodHandle rl_rope$handle() {
@@ -1545,7 +1606,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     /**
      * Address for:
      * {@snippet lang=c :
-     * rl_status rl_rope(const rl_tensor *y, const rl_tensor *x, const rl_tensor *positions, const rl_tensor *invFreq, int32_t inverse)
+     * rl_status rl_rope(const rl_tensor *y, const rl_tensor *x, const rl_tensor *table, int32_t inverse)
      * }
      */
     public static MemorySegment rl_rope$address() {
@@ -1554,16 +1615,16 @@ public class Rlhf4j extends Rlhf4j$shared {
 
     /**
      * {@snippet lang=c :
-     * rl_status rl_rope(const rl_tensor *y, const rl_tensor *x, const rl_tensor *positions, const rl_tensor *invFreq, int32_t inverse)
+     * rl_status rl_rope(const rl_tensor *y, const rl_tensor *x, const rl_tensor *table, int32_t inverse)
      * }
      */
-    public static int rl_rope(MemorySegment y, MemorySegment x, MemorySegment positions, MemorySegment invFreq, int inverse) {
+    public static int rl_rope(MemorySegment y, MemorySegment x, MemorySegment table, int inverse) {
         var mh$ = rl_rope.HANDLE;
         try {
             if (TRACE_DOWNCALLS) {
-                traceDowncall("rl_rope", y, x, positions, invFreq, inverse);
+                traceDowncall("rl_rope", y, x, table, inverse);
             }
-            return (int)mh$.invokeExact(y, x, positions, invFreq, inverse);
+            return (int)mh$.invokeExact(y, x, table, inverse);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
@@ -3292,7 +3353,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_LOSS_POLICY = (int)0L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:305:1).RL_PPO_LOSS_POLICY = 0
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:309:1).RL_PPO_LOSS_POLICY = 0
      * }
      */
     public static int RL_PPO_LOSS_POLICY() {
@@ -3301,7 +3362,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_LOSS_VALUE = (int)1L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:305:1).RL_PPO_LOSS_VALUE = 1
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:309:1).RL_PPO_LOSS_VALUE = 1
      * }
      */
     public static int RL_PPO_LOSS_VALUE() {
@@ -3310,7 +3371,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_LOSS_TOTAL = (int)2L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:305:1).RL_PPO_LOSS_TOTAL = 2
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:309:1).RL_PPO_LOSS_TOTAL = 2
      * }
      */
     public static int RL_PPO_LOSS_TOTAL() {
@@ -3319,7 +3380,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_POLICY_CLIPFRAC = (int)3L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:305:1).RL_PPO_POLICY_CLIPFRAC = 3
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:309:1).RL_PPO_POLICY_CLIPFRAC = 3
      * }
      */
     public static int RL_PPO_POLICY_CLIPFRAC() {
@@ -3328,7 +3389,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_CLIPFRAC = (int)4L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:305:1).RL_PPO_VALUE_CLIPFRAC = 4
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:309:1).RL_PPO_VALUE_CLIPFRAC = 4
      * }
      */
     public static int RL_PPO_VALUE_CLIPFRAC() {
@@ -3337,7 +3398,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_APPROXKL = (int)5L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:305:1).RL_PPO_APPROXKL = 5
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:309:1).RL_PPO_APPROXKL = 5
      * }
      */
     public static int RL_PPO_APPROXKL() {
@@ -3346,7 +3407,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_POLICYKL = (int)6L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:305:1).RL_PPO_POLICYKL = 6
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:309:1).RL_PPO_POLICYKL = 6
      * }
      */
     public static int RL_PPO_POLICYKL() {
@@ -3355,7 +3416,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RATIO_MEAN = (int)7L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:305:1).RL_PPO_RATIO_MEAN = 7
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:309:1).RL_PPO_RATIO_MEAN = 7
      * }
      */
     public static int RL_PPO_RATIO_MEAN() {
@@ -3364,7 +3425,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_SKIPPED = (int)8L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:305:1).RL_PPO_SKIPPED = 8
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:309:1).RL_PPO_SKIPPED = 8
      * }
      */
     public static int RL_PPO_SKIPPED() {
@@ -3373,7 +3434,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_ERROR = (int)9L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:305:1).RL_PPO_VALUE_ERROR = 9
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:309:1).RL_PPO_VALUE_ERROR = 9
      * }
      */
     public static int RL_PPO_VALUE_ERROR() {
@@ -3382,7 +3443,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RETURNS_MEAN = (int)10L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:305:1).RL_PPO_RETURNS_MEAN = 10
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:309:1).RL_PPO_RETURNS_MEAN = 10
      * }
      */
     public static int RL_PPO_RETURNS_MEAN() {
@@ -3391,7 +3452,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RETURNS_VAR = (int)11L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:305:1).RL_PPO_RETURNS_VAR = 11
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:309:1).RL_PPO_RETURNS_VAR = 11
      * }
      */
     public static int RL_PPO_RETURNS_VAR() {
@@ -3400,7 +3461,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_MEAN = (int)12L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:305:1).RL_PPO_VALUE_MEAN = 12
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:309:1).RL_PPO_VALUE_MEAN = 12
      * }
      */
     public static int RL_PPO_VALUE_MEAN() {
@@ -3409,7 +3470,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_ADVANTAGES_MEAN = (int)13L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:305:1).RL_PPO_ADVANTAGES_MEAN = 13
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:309:1).RL_PPO_ADVANTAGES_MEAN = 13
      * }
      */
     public static int RL_PPO_ADVANTAGES_MEAN() {
@@ -3418,7 +3479,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RATIO_MAX = (int)14L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:305:1).RL_PPO_RATIO_MAX = 14
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:309:1).RL_PPO_RATIO_MAX = 14
      * }
      */
     public static int RL_PPO_RATIO_MAX() {
@@ -3427,7 +3488,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_STATS = (int)16L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:305:1).RL_PPO_STATS = 16
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:309:1).RL_PPO_STATS = 16
      * }
      */
     public static int RL_PPO_STATS() {

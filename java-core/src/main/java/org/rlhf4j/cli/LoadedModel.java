@@ -1,0 +1,116 @@
+package org.rlhf4j.cli;
+
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Set;
+import org.rlhf4j.InputException;
+import org.rlhf4j.checkpoint.ModelFiles;
+import org.rlhf4j.graph.Parameters;
+import org.rlhf4j.lora.LoraAdapter;
+import org.rlhf4j.lora.PeftAdapter;
+import org.rlhf4j.nn.CausalLm;
+import org.rlhf4j.nn.ModelConfig;
+import org.rlhf4j.nn.Policy;
+import org.rlhf4j.nn.RewardModel;
+import org.rlhf4j.tensor.DType;
+import org.rlhf4j.tensor.Device;
+
+/** A model's files, the device, and the model on it. */
+final class LoadedModel implements AutoCloseable {
+  private final Device device;
+  private final ModelFiles files;
+  private final CausalLm lm;
+
+  private LoadedModel(Device device, ModelFiles files, CausalLm lm) {
+    this.device = device;
+    this.files = files;
+    this.lm = lm;
+  }
+
+  /**
+   * Loads {@code --model}.
+   *
+   * @param trainable every parameter is to be trained, not an adapter
+   */
+  static LoadedModel open(Path model, String deviceName, int threads, String dtype, boolean trainable) {
+    if (model == null) {
+      throw new InputException("--model: expected a Hugging Face folder or a GGUF file, found nothing");
+    }
+    ModelFiles files = ModelFiles.open(model);
+    Device device = null;
+    try {
+      ModelConfig config = ModelConfig.from(files.config(), model.toString());
+      device = Devices.open(deviceName, threads);
+      DType type = dtype(dtype, files);
+      CausalLm lm =
+          trainable
+              ? CausalLm.trainable(device, config, type, files::tensor)
+              : CausalLm.frozen(device, config, type, files::tensor);
+      return new LoadedModel(device, files, lm);
+    } catch (RuntimeException e) {
+      files.close();
+      if (device != null) {
+        device.close();
+      }
+      throw e;
+    }
+  }
+
+  static LoadedModel open(Path model, CommonOptions options) {
+    return open(model, options.device, options.threads, options.dtype, false);
+  }
+
+  /** auto: f32 for checkpoints that are stored so, bf16 for all others. */
+  static DType dtype(String name, ModelFiles files) {
+    return switch (name) {
+      case "f32" -> DType.F32;
+      case "bf16" -> DType.BF16;
+      case "auto" ->
+          files.tensor("model.embed_tokens.weight").storedType().equals("F32") ? DType.F32 : DType.BF16;
+      default -> throw new InputException("--dtype: expected f32, bf16 or auto, found '" + name + "'");
+    };
+  }
+
+  Device device() {
+    return device;
+  }
+
+  ModelFiles files() {
+    return files;
+  }
+
+  CausalLm lm() {
+    return lm;
+  }
+
+  ModelConfig config() {
+    return lm.config();
+  }
+
+  /** An adapter for generation and log-probabilities, with its value head if it has one; null for null. */
+  LoraAdapter adapter(Path folder, boolean trainable) {
+    return folder == null ? null : load(folder, Policy.valueHead(config()), Set.of(), trainable);
+  }
+
+  /** A policy: an adapter whose value head, where the folder has none, says 0. */
+  Policy policy(Path folder, boolean trainable) {
+    return new Policy(lm, load(folder, Policy.valueHead(config()), Set.of(), trainable));
+  }
+
+  /** A reward adapter, whose folder must hold the score head. */
+  RewardModel rewardModel(Path folder, boolean trainable) {
+    return new RewardModel(
+        lm, load(folder, RewardModel.scoreHead(config()), Set.of(RewardModel.SCORE), trainable));
+  }
+
+  private LoraAdapter load(Path folder, List<Parameters.Spec> heads, Set<String> required, boolean trainable) {
+    return PeftAdapter.load(device, folder, CausalLm.modules(config()), heads, required, trainable);
+  }
+
+  @Override
+  public void close() {
+    lm.close();
+    device.close();
+    files.close();
+  }
+}

@@ -1,0 +1,2 @@
+/** JSON, read strictly. */
+package org.rlhf4j.json;

@@ -1,0 +1,2 @@
+/** Text to token ids and back, and chat templates. */
+package org.rlhf4j.tokenizer;

@@ -1,0 +1,275 @@
+// Y[m,n] = X[m,k] B[k,n] (+ Y) (+ bias), f32 sums in the order of k.
+// Few rows: a kernel of our own that streams the panels of B once, R rows by C columns in registers; no primitive to make
+// for each number of rows, and it is as fast as memory. Many rows: oneDNN, for a whole number of row blocks (a few dozen
+// primitives serve every batch), with our kernel for the rows that remain.
+#include "cpu/kernels/multiply.h"
+
+#include <omp.h>
+
+#include "cpu/gemm.h"
+#include "cpu/kernels/simd.h"
+
+#if defined(__AVX512BW__)
+#include <immintrin.h>
+#endif
+
+namespace rl::cpu::RL_ISA {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kWidth = 16, kVectors = 4, kRows = 6;
+#elif defined(__AVX2__)
+constexpr int kWidth = 8, kVectors = 2, kRows = 6;
+#else
+constexpr int kWidth = 4, kVectors = 2, kRows = 4;
+#endif
+constexpr int64_t kColumns = kWidth * kVectors;
+/// Rows of X that one task takes: its slice of X stays in the second-level cache while a panel passes by.
+constexpr int64_t kTaskRows = 48;
+
+typedef float Vec __attribute__((vector_size(kWidth * 4)));
+typedef uint32_t Bits __attribute__((vector_size(kWidth * 4)));
+
+// One tile: R rows by kColumns columns; out has rows of kPanel. x: row r begins at x + r * ldx.
+template <int R>
+void tile(float *out, const float *x, int64_t ldx, const float *panel, int64_t k) {
+  Vec sum[R][kVectors] = {};
+  for (int64_t i = 0; i < k; i++) {
+    Vec b[kVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; v++) __builtin_memcpy(&b[v], panel + i * kPanel + v * kWidth, sizeof(Vec));
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; v++) sum[r][v] += b[v] * x[r * ldx + i];
+    }
+  }
+  for (int r = 0; r < R; r++) {
+    for (int v = 0; v < kVectors; v++) __builtin_memcpy(out + r * kPanel + v * kWidth, &sum[r][v], sizeof(Vec));
+  }
+}
+
+RL_INLINE float low(uint32_t pair) {
+  const uint32_t bits = pair << 16;
+  float y;
+  __builtin_memcpy(&y, &bits, 4);
+  return y;
+}
+
+RL_INLINE float high(uint32_t pair) {
+  const uint32_t bits = pair & 0xffff0000u;
+  float y;
+  __builtin_memcpy(&y, &bits, 4);
+  return y;
+}
+
+// bf16 in pairs of k; k is even here: by_panels sees to it.
+template <int R>
+void tile(float *out, const bf16 *x, int64_t ldx, const bf16 *panel, int64_t k) {
+  Vec sum[R][kVectors] = {};
+  for (int64_t i = 0; i < k; i += 2) {
+    Vec even[kVectors], odd[kVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; v++) {
+      Bits b;
+      __builtin_memcpy(&b, panel + i * kPanel + v * kWidth * 2, sizeof(Bits));
+      even[v] = reinterpret_cast<Vec>(b << 16);
+      odd[v] = reinterpret_cast<Vec>(b & 0xffff0000u);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+      uint32_t pair;
+      __builtin_memcpy(&pair, x + r * ldx + i, 4);
+      const float x0 = low(pair), x1 = high(pair);
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; v++) sum[r][v] += even[v] * x0;
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; v++) sum[r][v] += odd[v] * x1;
+    }
+  }
+  for (int r = 0; r < R; r++) {
+    for (int v = 0; v < kVectors; v++) __builtin_memcpy(out + r * kPanel + v * kWidth, &sum[r][v], sizeof(Vec));
+  }
+}
+
+#if defined(__AVX512BW__)
+bool has_dot_product() {
+  static const bool has = __builtin_cpu_supports("avx512bf16");
+  return has;
+}
+
+template <int R>
+__attribute__((target("avx512bf16"))) void tile_dot(float *out, const bf16 *x, int64_t ldx, const bf16 *panel, int64_t k) {
+  __m512 sum[R][4];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) sum[r][v] = _mm512_setzero_ps();
+  }
+  for (int64_t i = 0; i < k; i += 2) {
+    __m512i b[4];
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) {
+      b[v] = _mm512_loadu_si512(panel + i * kPanel + v * 32);
+      // A page ahead of the hardware's own prefetcher, which stops at page borders.
+      __builtin_prefetch(panel + i * kPanel + v * 32 + 2048);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+      int32_t pair;
+      __builtin_memcpy(&pair, x + r * ldx + i, 4);
+      const __m512bh a = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; v++) sum[r][v] = _mm512_dpbf16_ps(sum[r][v], a, reinterpret_cast<__m512bh>(b[v]));
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) _mm512_storeu_ps(out + r * kPanel + v * 16, sum[r][v]);
+  }
+}
+#endif
+
+template <int R, class T>
+void panel_rows(float *out, const T *x, int64_t ldx, const T *panel, int64_t k, bool dot) {
+#if defined(__AVX512BW__)
+  if constexpr (sizeof(T) == 2) {
+    if (dot) {
+      tile_dot<R>(out, x, ldx, panel, k);
+      return;
+    }
+  }
+#endif
+  (void)dot;
+  constexpr int64_t pair = sizeof(T) == 2 ? 2 : 1;
+  for (int64_t c = 0; c < kPanel; c += kColumns) tile<R>(out + c, x, ldx, panel + c * pair, k);
+}
+
+template <class T>
+void panel_rows(int rows, float *out, const T *x, int64_t ldx, const T *panel, int64_t k, bool dot) {
+  switch (rows) {
+    case 1:
+      return panel_rows<1>(out, x, ldx, panel, k, dot);
+    case 2:
+      return panel_rows<2>(out, x, ldx, panel, k, dot);
+    case 3:
+      return panel_rows<3>(out, x, ldx, panel, k, dot);
+    case 4:
+      return panel_rows<4>(out, x, ldx, panel, k, dot);
+    case 5:
+      if constexpr (kRows >= 5) return panel_rows<5>(out, x, ldx, panel, k, dot);
+      break;
+    default:
+      if constexpr (kRows >= 6) return panel_rows<6>(out, x, ldx, panel, k, dot);
+  }
+}
+
+template <class Y>
+RL_INLINE void finish(Y *y, const float *sum, int64_t n, const float *bias, bool accumulate) {
+  if (bias && accumulate) {
+    RL_SIMD
+    for (int64_t i = 0; i < n; i++) y[i] = from_f32<Y>(to_f32(y[i]) + sum[i] + bias[i]);
+  } else if (bias) {
+    RL_SIMD
+    for (int64_t i = 0; i < n; i++) y[i] = from_f32<Y>(sum[i] + bias[i]);
+  } else if (accumulate) {
+    RL_SIMD
+    for (int64_t i = 0; i < n; i++) y[i] = from_f32<Y>(to_f32(y[i]) + sum[i]);
+  } else {
+    RL_SIMD
+    for (int64_t i = 0; i < n; i++) y[i] = from_f32<Y>(sum[i]);
+  }
+}
+
+template <class T, class Y>
+void multiply_panels(CpuDevice &device, const View &y, const View &x, const Matrix &b, const float *bias, bool accumulate) {
+  const int64_t m = x.rows(), k = b.k, kp = padded_k(k, b.dtype);
+  const int64_t steps = sizeof(T) == 2 ? (k + 1) / 2 * 2 : k;
+  const int64_t panels = (b.n + kPanel - 1) / kPanel, blocks = (m + kTaskRows - 1) / kTaskRows;
+  const T *data = static_cast<const T *>(b.data);
+#if defined(__AVX512BW__)
+  const bool dot = has_dot_product();
+#else
+  const bool dot = false;
+#endif
+  const bool parallel = m * b.n * k > 100000;
+#pragma omp parallel for schedule(static) num_threads(device.threads()) if (parallel)
+  for (int64_t task = 0; task < panels * blocks; task++) {
+    const int64_t p = task / blocks, block = task % blocks;
+    const int64_t begin = block * m / blocks, end = (block + 1) * m / blocks;
+    const int64_t width = b.n - p * kPanel < kPanel ? b.n - p * kPanel : kPanel;
+    alignas(64) float out[kRows * kPanel];
+    const int64_t groups = (end - begin + kRows - 1) / kRows;
+    for (int64_t g = 0; g < groups; g++) {
+      const int64_t t0 = begin + g * (end - begin) / groups, t1 = begin + (g + 1) * (end - begin) / groups;
+      panel_rows(static_cast<int>(t1 - t0), out, x.row<T>(t0), x.row_stride(), data + p * kPanel * kp, steps, dot);
+      for (int64_t t = t0; t < t1; t++) {
+        finish(y.row<Y>(t) + p * kPanel, out + (t - t0) * kPanel, width, bias ? bias + p * kPanel : nullptr, accumulate);
+      }
+    }
+  }
+}
+
+void by_panels(CpuDevice &device, const View &y, View x, Matrix b, const float *bias, bool accumulate) {
+  if (b.layout != Layout::panels) {
+    char *packed = device.scratch<char>(panels_size(b.k, b.n, b.dtype) * (b.dtype == RL_BF16 ? 2 : 4));
+    fill_panels(packed, b, device.threads());
+    b.data = packed;
+    b.layout = Layout::panels;
+  }
+  if (b.dtype == RL_BF16 && b.k % 2) {
+    // Pairs of k: the last one needs a zero at its side.
+    const int64_t m = x.rows(), even = b.k + 1;
+    bf16 *copy = device.scratch<bf16>(m * even);
+    for (int64_t t = 0; t < m; t++) {
+      __builtin_memcpy(copy + t * even, x.row<bf16>(t), static_cast<size_t>(b.k) * 2);
+      copy[t * even + b.k].bits = 0;
+    }
+    x = matrix(copy, RL_BF16, m, even, even);
+  }
+  with_float(b.dtype, [&](auto tx) {
+    with_float(y.dtype, [&](auto ty) { multiply_panels<decltype(tx), decltype(ty)>(device, y, x, b, bias, accumulate); });
+  });
+}
+
+/// Rows that go to our kernel whatever happens.
+constexpr int64_t kFewRows = 16;
+
+int64_t row_block(int64_t m) { return m < 256 ? 16 : m < 512 ? 32 : m < 1024 ? 64 : 128; }
+
+}  // namespace
+
+void multiply(CpuDevice &device, const View &y, const View &x, const Matrix &b, const float *bias, bool accumulate) {
+  const int64_t m = x.rows();
+  Gemm &gemm = device.gemm();
+  if (!gemm.optimised(b.dtype) || (m <= kFewRows && b.layout == Layout::panels)) {
+    by_panels(device, y, x, b, bias, accumulate);
+    return;
+  }
+  const int64_t many = b.layout == Layout::panels ? m / row_block(m) * row_block(m) : m;
+  gemm.multiply(device, rows_of(y, 0, many), rows_of(x, 0, many), b, bias, accumulate);
+  if (many < m) by_panels(device, rows_of(y, many, m), rows_of(x, many, m), b, bias, accumulate);
+}
+
+void multiply_transposed(CpuDevice &device, const View &y, const View &a, const View &b) {
+  Gemm &gemm = device.gemm();
+  if (a.dtype == RL_F32 || gemm.optimised(RL_BF16)) {
+    gemm.add_transposed(device, y, a, b);
+    return;
+  }
+  auto widened = [&](const View &v) {
+    const int64_t rows = v.rows(), cols = v.cols();
+    float *copy = device.scratch<float>(rows * cols);
+#pragma omp parallel for schedule(static) num_threads(device.threads()) if (rows * cols > 8192)
+    for (int64_t t = 0; t < rows; t++) {
+      const bf16 *in = v.row<bf16>(t);
+      RL_SIMD
+      for (int64_t i = 0; i < cols; i++) copy[t * cols + i] = to_f32(in[i]);
+    }
+    return matrix(copy, RL_F32, rows, cols, cols);
+  };
+  gemm.add_transposed(device, y, widened(a), widened(b));
+}
+
+}  // namespace rl::cpu::RL_ISA
