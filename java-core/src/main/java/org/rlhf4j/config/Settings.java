@@ -121,11 +121,6 @@ public final class Settings {
     return warnings;
   }
 
-  /** Whether the user gave {@code key} a value. */
-  public boolean isSet(String key) {
-    return origins.containsKey(key);
-  }
-
   /**
    * The same values, with messages that name keys only: for a reader to whom files and flags say
    * nothing.
