@@ -59,9 +59,7 @@ final class Checks {
           s.number("learning_rate") + " is meant for adapters; with training: full, 2e-5 is usual");
     }
     for (String key : s.flat().keySet()) {
-      if (key.startsWith("lora.")
-          && s.isSet(key)
-          && !s.value(key).equals(Settings.defaults(s.command()).value(key))) {
+      if (key.startsWith("lora.") && differsFromDefault(key)) {
         warn(key, "has no effect with training: full");
       }
     }
@@ -138,12 +136,13 @@ final class Checks {
           + " below 0";
 
   private void unused(String key, String needed) {
-    boolean differs =
-        s.isSet(key)
-            && !s.value(key).equals(Keys.find(key).orElseThrow().defaults().get(s.command()));
-    if (differs && !s.flag(needed)) {
+    if (differsFromDefault(key) && !s.flag(needed)) {
       warn(key, "has no effect without " + needed);
     }
+  }
+
+  private boolean differsFromDefault(String key) {
+    return !s.value(key).equals(Keys.find(key).orElseThrow().defaults().get(s.command()));
   }
 
   private void warn(String key, String text) {

@@ -258,6 +258,27 @@ public final class Keys {
     return ALL.stream().filter(k -> plain(k.name()).equals(wanted)).findFirst();
   }
 
+  /**
+   * For --help: a line for each key of {@code command}, with its default, what may be written, and
+   * its meaning.
+   */
+  public static String help(Command command) {
+    StringBuilder text = new StringBuilder();
+    for (Key key : of(command)) {
+      Object value = key.defaults().get(command);
+      String shown =
+          value instanceof List<?> list ? join(list) : value == null ? "none" : value.toString();
+      text.append(
+          String.format(
+              "  %-32s %s (%s; default %s)%n", key.flag(), key.help(), key.expected(), shown));
+    }
+    return text.toString();
+  }
+
+  private static String join(List<?> list) {
+    return String.join(",", list.stream().map(String::valueOf).toList());
+  }
+
   private static String plain(String name) {
     return name.replace('-', '_').replace('.', '_');
   }

@@ -121,9 +121,12 @@ public final class Settings {
     return warnings;
   }
 
-  /** Whether the user gave {@code key} a value. */
-  public boolean isSet(String key) {
-    return origins.containsKey(key);
+  /**
+   * The same values, with messages that name keys only: for a reader to whom files and flags say
+   * nothing.
+   */
+  public Settings withoutOrigins() {
+    return new Settings(command, values, Map.of());
   }
 
   /**

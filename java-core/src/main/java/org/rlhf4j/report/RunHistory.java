@@ -39,7 +39,7 @@ record RunHistory(
       throw InputException.at(folder, "expected a run folder, which has a " + RunFolder.CONFIG);
     }
     Path config = folder.resolve(RunFolder.CONFIG);
-    Settings settings = Settings.loadRun(config);
+    Settings settings = Settings.loadRun(config).withoutOrigins();
     List<Map<String, Object>> metrics = new ArrayList<>();
     List<Map<String, Object>> samples = new ArrayList<>();
     RolloutExtremes rollouts = new RolloutExtremes(4);

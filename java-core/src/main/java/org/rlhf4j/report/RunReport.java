@@ -37,6 +37,11 @@ public final class RunReport {
    * @param done steps that the checkpoint has seen; 0: none
    */
   public void begin(long done, long total) {
+    begin(settings.command().text(), done, total);
+  }
+
+  /** The same, under a name of its own in the progress line. */
+  public void begin(String stage, long done, long total) {
     this.total = total;
     folder.truncateTo(done);
     try {
@@ -44,7 +49,7 @@ public final class RunReport {
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
-    progress.begin(settings.command().text(), done, total);
+    progress.begin(stage, done, total);
   }
 
   /**

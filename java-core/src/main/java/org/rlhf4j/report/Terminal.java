@@ -1,5 +1,6 @@
 package org.rlhf4j.report;
 
+import java.io.ByteArrayOutputStream;
 import java.io.OutputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
@@ -91,7 +92,7 @@ final class Terminal {
 
   /** Collects bytes up to the end of a line; a line that is not ended appears when it is. */
   private final class AboveLiveLine extends OutputStream {
-    private final java.io.ByteArrayOutputStream pending = new java.io.ByteArrayOutputStream();
+    private final ByteArrayOutputStream pending = new ByteArrayOutputStream();
 
     @Override
     public void write(int b) {
@@ -102,6 +103,18 @@ final class Terminal {
           line(text.endsWith("\r") ? text.substring(0, text.length() - 1) : text);
         } else {
           pending.write(b);
+        }
+      }
+    }
+
+    /** Without a live line, the part of a line that has come so far may be seen. */
+    @Override
+    public void flush() {
+      synchronized (Terminal.this) {
+        if (live.isEmpty() && pending.size() > 0) {
+          out.print(pending.toString(StandardCharsets.UTF_8));
+          out.flush();
+          pending.reset();
         }
       }
     }

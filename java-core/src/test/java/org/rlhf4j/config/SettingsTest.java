@@ -320,6 +320,17 @@ class SettingsTest {
     assertEquals("m", again.text("model"));
   }
 
+  @ParameterizedTest
+  @EnumSource(Command.class)
+  void helpNamesEveryKeyOfTheCommandAndNoOther(Command command) {
+    List<String> lines = Keys.help(command).lines().toList();
+    assertEquals(
+        Keys.of(command).stream().map(Key::flag).toList(),
+        lines.stream().map(l -> l.strip().split(" ")[0]).toList());
+    assertTrue(Keys.help(Command.PPO).contains("--init-kl-coef"));
+    assertFalse(Keys.help(Command.SFT).contains("--init-kl-coef"));
+  }
+
   @Test
   void missingPathsNameTheFlag() {
     assertEquals(

@@ -105,7 +105,11 @@ class HtmlReportTest {
 
   @Test
   void metricsRolloutsSamplesAndHealthAreThere() throws IOException {
-    String html = Files.readString(HtmlReport.write(run("a", Command.PPO, 12)));
+    Path out = run("a", Command.PPO, 12);
+    Path config = out.resolve("config.yaml");
+    Files.writeString(config, Files.readString(config).replace("top_k: 0", "top_k: 50"));
+    String html = Files.readString(HtmlReport.write(out));
+    assertTrue(html.contains("<li>configuration: top_k: 50: sampling does not cover"), html);
     String body = body(html);
     for (String metric : List.of("loss", "objective/kl", "objective/scores", "learning_rate")) {
       assertTrue(body.contains("<figure data-metric=\"" + metric + "\">"), metric);

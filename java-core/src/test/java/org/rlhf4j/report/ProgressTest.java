@@ -111,6 +111,14 @@ class ProgressTest {
     assertEquals("warning ж\nnext\n51%\n", screen(bytes.toString(StandardCharsets.UTF_8)));
   }
 
+  @Test
+  void halfALineIsSeenWhenFlushed() {
+    Terminal t = new Terminal(out, 0);
+    t.printer().print("half");
+    t.printer().flush();
+    assertEquals("half", bytes.toString(StandardCharsets.UTF_8));
+  }
+
   /** What a terminal shows: erased lines are gone. */
   private static String screen(String text) {
     String normal = text.replace(System.lineSeparator(), "\n");
