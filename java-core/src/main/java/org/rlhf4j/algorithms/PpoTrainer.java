@@ -41,12 +41,21 @@ public final class PpoTrainer implements Trainer {
   private final KlController kl;
   private final RunningMoments moments = new RunningMoments();
   private final BiConsumer<Long, List<ScoredTrajectory>> onRollouts;
+  private final MinibatchOrder minibatches;
   private long step;
+
+  /** Sees every minibatch's statistics and gradient norm: for tests that follow a trajectory update by update. */
+  BiConsumer<float[], Double> onMinibatch = (stats, norm) -> {};
+
+  /** The order in which an epoch goes through a batch's trajectories. */
+  interface MinibatchOrder {
+    int[] order(long step, int epoch, int trajectories);
+  }
 
   /**
    * @param reference the frozen adapter that the policy is held to, or null: the bare base
    * @param reward null where all scores are recorded
-   * @param onRollouts told the batch's number and its judged trajectories, each step
+   * @param onRollouts told the batch's number, counted from 1, and its judged trajectories
    */
   public PpoTrainer(
       Policy policy,
@@ -55,6 +64,27 @@ public final class PpoTrainer implements Trainer {
       RolloutSource source,
       PpoConfig config,
       BiConsumer<Long, List<ScoredTrajectory>> onRollouts) {
+    this(
+        policy,
+        reference,
+        reward,
+        source,
+        config,
+        onRollouts,
+        (step, epoch, n) ->
+            BatchOrder.permutation(
+                n, ~config.training().seed(), step * config.ppoEpochs() + epoch, config.training().shuffle()));
+  }
+
+  PpoTrainer(
+      Policy policy,
+      LoraAdapter reference,
+      RewardModel reward,
+      RolloutSource source,
+      PpoConfig config,
+      BiConsumer<Long, List<ScoredTrajectory>> onRollouts,
+      MinibatchOrder minibatches) {
+    this.minibatches = minibatches;
     this.policy = policy;
     this.source = source;
     this.config = config;
@@ -105,9 +135,9 @@ public final class PpoTrainer implements Trainer {
       update(trajectories, judged, gae, rate, stats); // 4. improve
 
       double meanKl = stats.batch(trajectories, judged, scores, gae, kl.value()); // 5. report
-      onRollouts.accept(step, stats.scored());
       kl.update(meanKl, trajectories.size());
       step++;
+      onRollouts.accept(step, stats.scored());
       return stats.metrics(rate, (double) step / order.stepsPerEpoch());
     }
   }
@@ -143,9 +173,7 @@ public final class PpoTrainer implements Trainer {
     int accumulation = config.training().gradientAccumulationSteps();
     for (int epoch = 0; epoch < config.ppoEpochs(); epoch++) {
       long round = step * config.ppoEpochs() + epoch;
-      int[] shuffled =
-          BatchOrder.permutation(
-              trajectories.size(), ~config.training().seed(), round, config.training().shuffle());
+      int[] shuffled = minibatches.order(step, epoch, trajectories.size());
       int pending = 0;
       for (int from = 0; from < shuffled.length; from += size) {
         int[] part = Arrays.copyOfRange(shuffled, from, Math.min(shuffled.length, from + size));
@@ -157,6 +185,7 @@ public final class PpoTrainer implements Trainer {
           pending = 0;
         }
         stats.minibatch(s, norm);
+        onMinibatch.accept(s, norm);
         if (config.earlyStopping() && s[PpoStats.POLICYKL] > 1.5 * config.targetKl()) {
           optimizer.discard();
           return;
