@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -56,6 +57,8 @@ class Run:
     steps: list[dict]
     start_to_first_step: float
     peak_mib: float
+    cpu_seconds: float
+    wall_seconds: float
     load_before: float
     about: dict
 
@@ -107,19 +110,26 @@ def execute(args: argparse.Namespace, peer: str, batch: int, pair: int) -> Run:
         command, progress = rlhf4j_command(args, batch, out), out / "metrics.jsonl"
         steps_so_far = lambda: rlhf4j_steps(lines_of(progress))
     load = os.getloadavg()[0]
+    if load > 0.5:
+        print(f"warning: the load average is {load:.1f}; other work on this machine spoils the times", file=sys.stderr)
     with open(log, "wb") as errors, open(args.work / f"{name}.jsonl", "wb") as output:
         began = time.monotonic()
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=errors)
         first = None
-        while True:
-            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if first is None and steps_so_far():
-                first = time.monotonic() - began
-            if pid:
-                break
-            if time.monotonic() - began > args.timeout:
-                process.kill()
-            time.sleep(0.05 if first is None else 0.5)
+        try:
+            while True:
+                pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+                if first is None and steps_so_far():
+                    first = time.monotonic() - began
+                if pid:
+                    break
+                if time.monotonic() - began > args.timeout:
+                    process.kill()
+                time.sleep(0.05 if first is None else 0.5)
+        except BaseException:  # Ctrl-C, or SIGTERM by way of SystemExit: leave no run behind
+            process.kill()
+            raise
+        wall = time.monotonic() - began
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         tail = "\n".join(lines_of(log)[-15:])
@@ -128,7 +138,8 @@ def execute(args: argparse.Namespace, peer: str, batch: int, pair: int) -> Run:
     steps, about = trl_steps(lines) if peer == "trl" else (rlhf4j_steps(lines), {})
     if len(steps) != args.steps:
         raise SystemExit(f"{name}: expected {args.steps} steps, found {len(steps)}")
-    return Run(peer, batch, pair, steps, first, usage.ru_maxrss / 1024, load, about)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Run(peer, batch, pair, steps, first, usage.ru_maxrss / 1024, cpu, wall, load, about)
 
 
 def machine() -> str:
@@ -169,6 +180,8 @@ ROWS = [
     ("update, s", lambda run: run.median("update")),
     ("**whole step, s**", lambda run: run.median("total")),
     ("start to first step, s", lambda run: run.start_to_first_step),
+    ("processor time of the whole run, s", lambda run: run.cpu_seconds),
+    ("processors in use, mean", lambda run: run.cpu_seconds / run.wall_seconds),
     ("peak memory, MiB", lambda run: run.peak_mib),
 ]
 
@@ -225,6 +238,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--timeout", type=float, default=3600, help="seconds for one run")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     args.work.mkdir(parents=True, exist_ok=True)
 
     peers = [args.only] if args.only else ["trl", "rlhf4j"]
@@ -237,7 +251,8 @@ def main() -> None:
                 runs.append(run)
                 print(
                     f"{peer:7} batch {batch:3} pair {pair + 1}/{args.pairs}: step {run.median('total'):.2f} s, "
-                    f"first step after {run.start_to_first_step:.1f} s, peak {run.peak_mib:.0f} MiB",
+                    f"first step after {run.start_to_first_step:.1f} s, peak {run.peak_mib:.0f} MiB, "
+                    f"{run.cpu_seconds / run.wall_seconds:.1f} processors",
                     flush=True,
                 )
                 (args.work / "results.json").write_text(json.dumps([asdict(r) for r in runs], indent=1))
