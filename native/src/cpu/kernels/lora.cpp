@@ -10,6 +10,10 @@
 #include "cpu/kernels/simd.h"
 #include "dispatch/philox.h"
 
+#if defined(__AVX512BW__)
+#include <immintrin.h>
+#endif
+
 namespace rl::cpu::RL_ISA {
 namespace {
 
@@ -67,38 +71,87 @@ RL_INLINE Dropout dropout_of(const rl_dropout &d) {
   return {d.seed, d.stream, philox_threshold(d.p), d.p < 1 ? 1 / (1 - d.p) : 0};
 }
 
-/// x[0:n] = dropped ? 0 : x / (1 - p) for columns from .. from + n - 1 of a row; `from` is a multiple of 4.
-void drop(float *x, const Dropout &d, int64_t row, int64_t from, int64_t n) {
-  const uint64_t seed = d.seed, stream = d.stream;
-  const uint32_t threshold = d.threshold;
-  const float keep = d.keep;
-  for (int64_t i = 0; i < n; i += kColumns) {
-    uint32_t words[kColumns];
-    const uint32_t group = static_cast<uint32_t>((from + i) / 4);
-    RL_SIMD
-    for (uint32_t g = 0; g < kColumns / 4; g++) {
-      const Philox4 p = philox(seed, stream, static_cast<uint32_t>(row), group + g);
-      words[4 * g] = p.word[0];
-      words[4 * g + 1] = p.word[1];
-      words[4 * g + 2] = p.word[2];
-      words[4 * g + 3] = p.word[3];
-    }
-    float *out = x + i;
-    if (n - i >= kColumns) {
-      RL_SIMD
-      for (int64_t j = 0; j < kColumns; j++) out[j] = (words[j] >> 8) < threshold ? 0 : out[j] * keep;
-    } else {
-      for (int64_t j = 0; j < n - i; j++) out[j] = (words[j] >> 8) < threshold ? 0 : out[j] * keep;
-    }
-  }
+#if defined(__AVX512BW__)
+typedef uint64_t Wide __attribute__((vector_size(64)));
+
+/// The 64-bit products of 32-bit lanes with a constant, as upper and lower halves.
+RL_INLINE void multiply_wide(__m512i x, uint32_t constant, __m512i &high, __m512i &low) {
+  const __m512i c = _mm512_set1_epi64(constant);
+  const Wide even = reinterpret_cast<Wide>(_mm512_maskz_mul_epu32(0xff, x, c));
+  const Wide odd = reinterpret_cast<Wide>(
+      _mm512_maskz_mul_epu32(0xff, reinterpret_cast<__m512i>(reinterpret_cast<Wide>(x) >> 32), c));
+  high = _mm512_mask_blend_epi32(0xaaaa, reinterpret_cast<__m512i>(even >> 32), reinterpret_cast<__m512i>(odd));
+  low = _mm512_mask_blend_epi32(0xaaaa, reinterpret_cast<__m512i>(even), reinterpret_cast<__m512i>(odd << 32));
 }
 
-/// Columns from .. from + n - 1 of a row in f32, with dropout applied. `from` is a multiple of 4.
+/// Bit i: whether column from + i of a row is dropped. `from` is a multiple of 64.
+// philox4x32_10 for sixteen groups at once: what the compiler makes of the plain loop is half as fast.
+uint64_t dropped(const Dropout &d, int64_t row, int64_t from) {
+  __m512i c0 = _mm512_set1_epi32(static_cast<int32_t>(d.stream)), c1 = _mm512_set1_epi32(static_cast<int32_t>(d.stream >> 32));
+  __m512i c2 = _mm512_set1_epi32(static_cast<int32_t>(row));
+  __m512i c3 = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int32_t>(from / 4)),
+                                _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+  uint32_t k0 = static_cast<uint32_t>(d.seed), k1 = static_cast<uint32_t>(d.seed >> 32);
+#pragma GCC unroll 10
+  for (int round = 0; round < 10; round++) {
+    __m512i high0, low0, high1, low1;
+    multiply_wide(c0, 0xD2511F53u, high0, low0);
+    multiply_wide(c2, 0xCD9E8D57u, high1, low1);
+    c0 = _mm512_ternarylogic_epi32(high1, c1, _mm512_set1_epi32(static_cast<int32_t>(k0)), 0x96);  // a ^ b ^ c
+    c2 = _mm512_ternarylogic_epi32(high0, c3, _mm512_set1_epi32(static_cast<int32_t>(k1)), 0x96);
+    c1 = low1;
+    c3 = low0;
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  // p < 1 keeps the threshold below 2^24.
+  const __m512i threshold = _mm512_set1_epi32(static_cast<int32_t>(d.threshold << 8));
+  auto below = [&](__m512i words) { return static_cast<uint64_t>(_mm512_cmplt_epu32_mask(words, threshold)); };
+  // Word w of group g is column 4 g + w.
+  return _pdep_u64(below(c0), 0x1111111111111111u) | _pdep_u64(below(c1), 0x2222222222222222u) |
+         _pdep_u64(below(c2), 0x4444444444444444u) | _pdep_u64(below(c3), 0x8888888888888888u);
+}
+#else
+/// Bit i: whether column from + i of a row is dropped. `from` is a multiple of 64.
+uint64_t dropped(const Dropout &d, int64_t row, int64_t from) {
+  const uint64_t seed = d.seed, stream = d.stream;
+  const uint32_t threshold = d.threshold, group = static_cast<uint32_t>(from / 4);
+  uint32_t bits[16];
+  RL_SIMD
+  for (uint32_t g = 0; g < 16; g++) {
+    const Philox4 p = philox(seed, stream, static_cast<uint32_t>(row), group + g);
+    bits[g] = ((p.word[0] >> 8) < threshold ? 1u : 0u) | ((p.word[1] >> 8) < threshold ? 2u : 0u) |
+              ((p.word[2] >> 8) < threshold ? 4u : 0u) | ((p.word[3] >> 8) < threshold ? 8u : 0u);
+  }
+  uint64_t all = 0;
+  for (int g = 0; g < 16; g++) all |= static_cast<uint64_t>(bits[g]) << (4 * g);
+  return all;
+}
+#endif
+
+/// x[0:n] = dropped ? 0 : x / (1 - p), n <= 64.
+RL_INLINE void drop(float *x, uint64_t bits, float keep, int64_t n) {
+#if defined(__AVX512BW__)
+  if (n == kColumns) {
+    const __m512 factor = _mm512_set1_ps(keep);
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) {
+      const __mmask16 kept = static_cast<__mmask16>(~(bits >> (16 * v)));
+      _mm512_storeu_ps(x + 16 * v, _mm512_maskz_mul_ps(kept, _mm512_loadu_ps(x + 16 * v), factor));
+    }
+    return;
+  }
+#endif
+  for (int64_t j = 0; j < n; j++) x[j] = (bits >> j) & 1 ? 0 : x[j] * keep;
+}
+
+/// Columns from .. from + n - 1 of a row in f32, with dropout applied if d is given. `from` is a multiple of 64.
 template <class X>
 RL_INLINE void widen(float *out, const X *x, const Dropout *d, int64_t row, int64_t from, int64_t n) {
   RL_SIMD
   for (int64_t i = 0; i < n; i++) out[i] = to_f32(x[from + i]);
-  if (d && d->threshold) drop(out, *d, row, from, n);
+  if (!d || !d->threshold) return;
+  for (int64_t i = 0; i < n; i += kColumns) drop(out + i, dropped(*d, row, from + i), d->keep, smaller(kColumns, n - i));
 }
 
 /// out[i * ldOut + j] = scale * sum_k x[i * ldX + k] m[j * k_total + k] for R rows and J columns.
@@ -259,11 +312,16 @@ void forward_rows(const LoraSegment &s, int64_t begin, int64_t end, const View &
   }
 }
 
-/// gh of some rows, and their gradX. wide: kRowBlock * max(K, N) floats.
+/// Dropout's masks of some rows, their gh and their gradX. masks: bits, 64 columns a word. wide: kRowBlock * max(K, N) floats.
 template <class X, class G, class GX>
 void backward_rows(const LoraSegment &s, int64_t begin, int64_t end, const View &gradX, const View &gradY,
-                   const Dropout &d, const float *bt, float *gh, int64_t ldGh, float *wide) {
+                   const Dropout &d, uint64_t *masks, int64_t ldMasks, const float *bt, float *gh, int64_t ldGh, float *wide) {
   const int64_t n = gradY.cols(), rank = s.a.rows();
+  if (d.threshold) {
+    for (int64_t t = begin; t < end; t++) {
+      for (int64_t i = 0; i < ldMasks; i++) masks[t * ldMasks + i] = dropped(d, t, i * kColumns);
+    }
+  }
   for (int64_t t0 = begin; t0 < end; t0 += kRowBlock) {
     const int64_t rows = smaller(kRowBlock, end - t0);
     for (int64_t t = t0; t < t0 + rows; t++) widen(wide + (t - t0) * n, gradY.row<G>(t), nullptr, t, 0, n);
@@ -273,7 +331,7 @@ void backward_rows(const LoraSegment &s, int64_t begin, int64_t end, const View 
   const int64_t k = gradX.cols();
   const float *a = s.a.f32();
   auto add = [&](int64_t t, float *sum, int64_t c, int64_t width) {
-    if (d.threshold) drop(sum, d, t, c, width);
+    if (d.threshold) drop(sum, masks[t * ldMasks + c / kColumns], d.keep, width);
     add_to(gradX.row<GX>(t) + c, sum, width);
   };
   for (int64_t t0 = begin; t0 < end; t0 += kPassRows) {
@@ -303,11 +361,12 @@ void backward_rows(const LoraSegment &s, int64_t begin, int64_t end, const View 
   }
 }
 
-/// sum[j][0:64] = sum over the segment's rows of c[t][j] * x[t][from + 0:64]. wide: kOuterRows * 64 floats.
+/// sum[j][0:64] = sum over the segment's rows of c[t][j] * x[t][from + 0:64], x after the dropout of
+/// `masks` if there are any. wide: kOuterRows * 64 floats.
 constexpr int64_t kOuterRows = 64;
 template <class X>
-void outer(float *sum, const LoraSegment &s, const float *c, int64_t ldC, const View &x, const Dropout *d, int64_t from,
-           int64_t width, float *wide) {
+void outer(float *sum, const LoraSegment &s, const float *c, int64_t ldC, const View &x, const uint64_t *masks,
+           int64_t ldMasks, float keep, int64_t from, int64_t width, float *wide) {
   constexpr int vectors = kColumns / kWidth;
   const int64_t rank = s.a.rows();
   for (int64_t i = 0; i < rank * kColumns; i++) sum[i] = 0;
@@ -316,7 +375,8 @@ void outer(float *sum, const LoraSegment &s, const float *c, int64_t ldC, const 
     for (int64_t t = 0; t < rows; t++) {
       float *row = wide + t * kColumns;
       for (int64_t i = width; i < kColumns; i++) row[i] = 0;
-      widen(row, x.row<X>(t0 + t), d, t0 + t, from, width);
+      widen(row, x.row<X>(t0 + t), nullptr, t0 + t, from, width);
+      if (masks) drop(row, masks[(t0 + t) * ldMasks + from / kColumns], keep, width);
     }
     constexpr int together = kWidth == 16 ? 4 : 1;  // ranks whose sums fit in the registers beside a row
     for (int64_t j0 = 0; j0 < rank; j0 += together) {
@@ -411,6 +471,8 @@ void lora_backward(Device &device, View gradX, View gradY, View x, View h, const
   float *wide = cpu(device).scratch<float>(tasks * wide_size);
   float *gh = cpu(device).scratch<float>(rows * rank);
   float *bt = cpu(device).scratch<float>(ranks * n);
+  const int64_t words = (k + kColumns - 1) / kColumns;
+  uint64_t *masks = d.threshold ? cpu(device).scratch<uint64_t>(rows * words) : nullptr;
   float *sums = cpu(device).scratch<float>(tasks * (rank + kOuterRows) * kColumns);
   int64_t done = 0;
   for (int32_t s = 0; s < count; s++) {
@@ -435,7 +497,8 @@ void lora_backward(Device &device, View gradX, View gradY, View x, View h, const
             for (int32_t s = 0; s < count; s++) {
               const Range r = within(segments[s], begin, end);
               if (r.begin < r.end) {
-                backward_rows<X, G, GX>(segments[s], r.begin, r.end, gradX, gradY, d, b, gh, rank, wide + task * wide_size);
+                backward_rows<X, G, GX>(segments[s], r.begin, r.end, gradX, gradY, d, masks, words, b, gh, rank,
+                                        wide + task * wide_size);
               }
               b += segments[s].a.rows() * n;
             }
@@ -452,13 +515,13 @@ void lora_backward(Device &device, View gradX, View gradY, View x, View h, const
               const int64_t r = s.a.rows();
               if (!s.gradA || s.begin >= s.end) continue;
               if (of_a) {
-                outer<X>(sum, s, gh, rank, x, &d, c, width, slice);
+                outer<X>(sum, s, gh, rank, x, masks, words, d.keep, c, width, slice);
                 for (int64_t j = 0; j < r; j++) {
                   float *out = s.gradA.f32() + j * k + c;
                   for (int64_t i = 0; i < width; i++) out[i] += sum[j * kColumns + i];
                 }
               } else {
-                outer<G>(sum, s, h.f32(), h.row_stride(), gradY, nullptr, c, width, slice);
+                outer<G>(sum, s, h.f32(), h.row_stride(), gradY, nullptr, 0, 1, c, width, slice);
                 for (int64_t i = 0; i < width; i++) {
                   float *out = s.gradB.f32() + (c + i) * r;
                   for (int64_t j = 0; j < r; j++) out[j] += s.scale * sum[j * kColumns + i];
