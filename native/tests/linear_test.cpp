@@ -3,22 +3,6 @@
 namespace rl::test {
 namespace {
 
-/// A weight handle of a test's own.
-class WeightHandle {
- public:
-  WeightHandle(const Tensor &w, bool packed, bool for_backward = false) {
-    const rl_status status = packed ? rl_weight_pack(&handle_, w, for_backward) : rl_weight_view(&handle_, w);
-    EXPECT_EQ(status, RL_OK) << rl_last_error();
-  }
-  ~WeightHandle() { rl_weight_free(handle_); }
-  WeightHandle(const WeightHandle &) = delete;
-  WeightHandle &operator=(const WeightHandle &) = delete;
-  operator rl_weight() const { return handle_; }
-
- private:
-  rl_weight handle_ = 0;
-};
-
 /// c[m,n] = sum_k a(m,k) b(k,n) in double.
 template <class A, class B>
 Floats product(int64_t m, int64_t n, int64_t k, A a, B b) {

@@ -113,6 +113,22 @@ class Tensor {
   int64_t elements_ = 0, bytes_ = 0;
 };
 
+/// A weight handle of a test's own.
+class WeightHandle {
+ public:
+  WeightHandle(const Tensor &w, bool packed, bool for_backward = false) {
+    const rl_status status = packed ? rl_weight_pack(&handle_, w, for_backward) : rl_weight_view(&handle_, w);
+    EXPECT_EQ(status, RL_OK) << rl_last_error();
+  }
+  ~WeightHandle() { rl_weight_free(handle_); }
+  WeightHandle(const WeightHandle &) = delete;
+  WeightHandle &operator=(const WeightHandle &) = delete;
+  operator rl_weight() const { return handle_; }
+
+ private:
+  rl_weight handle_ = 0;
+};
+
 /// Normal numbers, rounded to bf16 if the tensor they are for is bf16: then the reference sees what the kernel sees.
 inline Floats random_floats(int64_t n, uint32_t seed, int32_t dtype = RL_F32, float scale = 1) {
   std::mt19937 engine(seed);

@@ -105,10 +105,16 @@ void CpuDevice::memory(int64_t &in_use, int64_t &peak, int64_t &reserved) {
 }
 
 void CpuDevice::begin_op() {
-  for (const Block &block : scratch_) release(block.memory, block.bytes);
-  scratch_.clear();
+  release_scratch(0);
   // OpenMP keeps the number per calling thread, and Java may call from any of its own.
   if (omp_get_max_threads() != threads_) omp_set_num_threads(threads_);
+}
+
+void CpuDevice::release_scratch(size_t keep) noexcept {
+  while (scratch_.size() > keep) {
+    release(scratch_.back().memory, scratch_.back().bytes);
+    scratch_.pop_back();
+  }
 }
 
 Gemm &CpuDevice::gemm() {

@@ -39,7 +39,9 @@ class CpuDevice final : public Device {
   }
 
  private:
+  friend class ScratchScope;
   void *scratch_bytes(int64_t bytes);
+  void release_scratch(size_t keep) noexcept;
 
   struct Block {
     void *memory;
@@ -51,6 +53,19 @@ class CpuDevice final : public Device {
   std::vector<Block> scratch_;                   // of the running op
   int64_t in_use_ = 0, peak_ = 0, reserved_ = 0;
   std::unique_ptr<Gemm> gemm_;
+};
+
+/// Gives back, at its end, the scratch memory taken since its beginning: for pieces of ops that run in a loop.
+class ScratchScope {
+ public:
+  explicit ScratchScope(CpuDevice &device) : device_(device), keep_(device.scratch_.size()) {}
+  ~ScratchScope() { device_.release_scratch(keep_); }
+  ScratchScope(const ScratchScope &) = delete;
+  ScratchScope &operator=(const ScratchScope &) = delete;
+
+ private:
+  CpuDevice &device_;
+  const size_t keep_;
 };
 
 inline CpuDevice &cpu(Device &device) { return static_cast<CpuDevice &>(device); }
