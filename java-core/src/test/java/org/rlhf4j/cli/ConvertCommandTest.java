@@ -91,7 +91,7 @@ class ConvertCommandTest {
   void nothingIsLeftOfAFailure() throws IOException {
     Ran.run("convert", "--model", work.resolve("none"), "--out", work.resolve("a/b")).refused("none");
     assertFalse(Files.exists(work.resolve("a")));
-    Ran.run("convert", "--model", model, "--dtype", "f8", "--out", work.resolve("out")).refused("--dtype", "f8");
+    Ran.run("convert", "--model", model, "--dtype", "f8", "--out", work.resolve("out")).refused("dtype", "f8");
     Ran.run("convert", "--model", model, "--adapter", work.resolve("gone"), "--out", work.resolve("out"))
         .refused("gone");
     Path there = Files.createDirectory(work.resolve("there"));
