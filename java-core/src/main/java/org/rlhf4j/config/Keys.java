@@ -133,6 +133,9 @@ public final class Keys {
               .orElse(1.0, PPO)
               .above(0, 1),
           // PPO: reward
+          Key.of("reference", CHOICE, "what the KL is taken against: adapter as it was at the start, or the bare base")
+              .orElse("adapter", PPO)
+              .oneOf("adapter", "base"),
           Key.of("init_kl_coef", NUMBER, "weight of the KL penalty").orElse(0.2, PPO).atLeast(0),
           Key.of("kl_penalty", CHOICE, "estimator of the KL penalty")
               .orElse("kl", PPO)
