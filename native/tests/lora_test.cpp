@@ -224,6 +224,22 @@ TEST(LoraErrors, NamesOpArgumentExpectedAndFound) {
   RL_CHECK(rl_lora(y, h, x, nullptr, 0, nullptr));
 }
 
+// Every tensor of every segment is checked, however many there are.
+TEST(LoraErrors, OverlapInTheLastOfManySegments) {
+  const int64_t rows = 20;
+  Tensor x({rows, 6}), y({rows, 5}), h({rows, 4});
+  std::vector<std::unique_ptr<Adapter>> adapters;
+  std::vector<rl_lora_segment> segments;
+  for (uint32_t i = 0; i < rows; i++) {
+    adapters.push_back(std::make_unique<Adapter>(4, 6, 5, 1.0f, i));
+    segments.push_back(adapters.back()->segment(i, i + 1, true));
+  }
+  RL_CHECK(rl_lora_backward(nullptr, y, x, h, segments.data(), static_cast<int32_t>(rows), nullptr));
+  segments.back().gradA = segments.back().a;
+  expect_error(rl_lora_backward(nullptr, y, x, h, segments.data(), static_cast<int32_t>(rows), nullptr), RL_INVALID_ARGUMENT,
+               {"segments[19].gradA", "overlaps segments[19].a"});
+}
+
 class DropoutApply : public testing::TestWithParam<std::tuple<int64_t, int32_t>> {};
 
 TEST_P(DropoutApply, DropsByCounter) {

@@ -18,7 +18,7 @@ rl_dropout checked(const rl_dropout *dropout) {
 /// The segments with their tensors resolved. The names of a segment's tensors live in `names`, for the error texts.
 std::vector<LoraSegment> resolve(Op &op, std::vector<std::string> &names, const rl_lora_segment *segments, int32_t count,
                                  int64_t rows, int64_t k, int64_t n, bool backward) {
-  RL_REQUIRE(count >= 0 && count <= 4096, "count: expected 0 to 4096 segments, found %d", count);
+  RL_REQUIRE(count >= 0 && count <= 1024, "count: expected 0 to 1024 segments, found %d", count);
   RL_REQUIRE(segments || count == 0, "segments: expected %d of them, found null", count);
   std::vector<LoraSegment> resolved(static_cast<size_t>(count));
   names.reserve(4 * static_cast<size_t>(count));

@@ -58,8 +58,13 @@ class Op {
 
   std::shared_ptr<Device> device_;
   std::unique_lock<std::mutex> lock_;
-  Seen seen_[24];
-  int count_ = 0;
+  const Seen &seen(size_t i) const { return i < kFew ? few_[i] : more_[i - kFew]; }
+
+  // Most ops have a handful of tensors; LoRA's segments bring any number.
+  static constexpr size_t kFew = 16;
+  Seen few_[kFew];
+  std::vector<Seen> more_;
+  size_t count_ = 0;
 };
 
 /// Fails with RL_INVALID_ARGUMENT unless `ok`.
