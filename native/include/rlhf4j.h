@@ -167,8 +167,9 @@ RL_API rl_status rl_linear_backward_weight(const rl_tensor *gradW, const rl_tens
                                            const rl_tensor *x);
 
 /*
- * Dropout by counter: element (row, column) is dropped if u < p, where u is the upper 24 bits, as a number in [0,1), of word
- * column % 4 of Philox4x32-10(key = seed; counter = stream's low half, its high half, row, column / 4). 0 <= p < 1; p = 0: none.
+ * Dropout by counter: element (row, column) is dropped if u < p, where u is the upper 24 bits, as a number in [0,1), of
+ * word column % 4 of Philox4x32-10(key = seed; counter = stream's low half, its high half, row, column / 4).
+ * 0 <= p < 1; p = 0: none.
  */
 typedef struct rl_dropout {
   float p;

@@ -8,8 +8,8 @@
 namespace rl::cpu {
 namespace {
 
-// A step of the contraction in panels holds one element of f32, or two of bf16: a word of 32 bits either way, so panels are
-// filled by words. Plain matrices whose k runs in memory (by_column) have those words ready.
+// A step of the contraction in panels holds one element of f32, or two of bf16: a word of 32 bits either way, so panels
+// are filled by words. Plain matrices whose k runs in memory (by_column) have those words ready.
 template <class T>
 constexpr int64_t kStep = sizeof(T) == 2 ? 2 : 1;
 
@@ -42,7 +42,8 @@ void fill(uint32_t *panels, const Matrix &b, int threads) {
         }
       }
       if (whole * step < b.k) {
-        for (int64_t j = 0; j < width; j++) out[whole * kPanel + j] = join(data[(p * kPanel + j) * b.k + b.k - 1], T{0});
+        for (int64_t j = 0; j < width; j++)
+          out[whole * kPanel + j] = join(data[(p * kPanel + j) * b.k + b.k - 1], T{0});
       }
     } else {
       for (int64_t s = 0; s * step < b.k; s++) {
@@ -141,7 +142,8 @@ Matrix CpuWeight::forward(int64_t from, int64_t to) const {
 }
 
 Matrix CpuWeight::backward(int64_t from, int64_t to) const {
-  if (plain_) return {static_cast<const char *>(plain_) + from * k * dtype_size(dtype), dtype, Layout::by_row, to - from, k};
+  if (plain_)
+    return {static_cast<const char *>(plain_) + from * k * dtype_size(dtype), dtype, Layout::by_row, to - from, k};
   if (!backward_) prepare_backward();
   return {static_cast<const char *>(backward_) + backward_offset(from, k, dtype), dtype, Layout::panels, to - from, k};
 }

@@ -99,8 +99,8 @@ bool has_dot_product() {
 
 /// `ahead`: what to prefetch, Lines cache lines a step.
 template <int R, int Lines>
-__attribute__((target("avx512bf16"))) void tile_dot(float *out, const bf16 *x, int64_t ldx, const bf16 *panel, int64_t k,
-                                                    const char *ahead) {
+__attribute__((target("avx512bf16"))) void tile_dot(float *out, const bf16 *x, int64_t ldx, const bf16 *panel,
+                                                    int64_t k, const char *ahead) {
   __m512 sum[R][4];
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++) {
@@ -130,9 +130,9 @@ __attribute__((target("avx512bf16"))) void tile_dot(float *out, const bf16 *x, i
 }
 #endif
 
-/// Group `group` of `groups` of rows that pass over one panel. All but the first find it in cache: meanwhile the next panel
-/// comes in, a share with each group. A single group is bound by memory and looks just a page ahead, since the hardware's own
-/// prefetcher stops at a page's border.
+/// Group `group` of `groups` of rows that pass over one panel. All but the first find it in cache: meanwhile the next
+/// panel comes in, a share with each group. A single group is bound by memory and looks just a page ahead, since the
+/// hardware's own prefetcher stops at a page's border.
 struct Pass {
   int64_t group, groups;
 };
@@ -160,7 +160,8 @@ void panel_rows(float *out, const T *x, int64_t ldx, const T *panel, int64_t k, 
 }
 
 template <class T>
-void panel_rows(int rows, float *out, const T *x, int64_t ldx, const T *panel, int64_t k, int64_t kp, Pass pass, bool dot) {
+void panel_rows(int rows, float *out, const T *x, int64_t ldx, const T *panel, int64_t k, int64_t kp, Pass pass,
+                bool dot) {
   switch (rows) {
     case 1:
       return panel_rows<1>(out, x, ldx, panel, k, kp, pass, dot);
@@ -196,7 +197,8 @@ RL_INLINE void finish(Y *y, const float *sum, int64_t n, const float *bias, bool
 }
 
 template <class T, class Y>
-void multiply_panels(CpuDevice &device, const View &y, const View &x, const Matrix &b, const float *bias, bool accumulate) {
+void multiply_panels(CpuDevice &device, const View &y, const View &x, const Matrix &b, const float *bias,
+                     bool accumulate) {
   const int64_t m = x.rows(), k = b.k, kp = padded_k(k, b.dtype);
   const int64_t steps = sizeof(T) == 2 ? (k + 1) / 2 * 2 : k;
   const int64_t panels = (b.n + kPanel - 1) / kPanel, blocks = (m + kTaskRows - 1) / kTaskRows;
@@ -216,9 +218,11 @@ void multiply_panels(CpuDevice &device, const View &y, const View &x, const Matr
     const int64_t groups = (end - begin + kRows - 1) / kRows;
     for (int64_t g = 0; g < groups; g++) {
       const int64_t t0 = begin + g * (end - begin) / groups, t1 = begin + (g + 1) * (end - begin) / groups;
-      panel_rows(static_cast<int>(t1 - t0), out, x.row<T>(t0), x.row_stride(), data + p * kPanel * kp, steps, kp, {g, groups}, dot);
+      panel_rows(static_cast<int>(t1 - t0), out, x.row<T>(t0), x.row_stride(), data + p * kPanel * kp, steps, kp,
+                 {g, groups}, dot);
       for (int64_t t = t0; t < t1; t++) {
-        finish(y.row<Y>(t) + p * kPanel, out + (t - t0) * kPanel, width, bias ? bias + p * kPanel : nullptr, accumulate);
+        finish(y.row<Y>(t) + p * kPanel, out + (t - t0) * kPanel, width, bias ? bias + p * kPanel : nullptr,
+               accumulate);
       }
     }
   }
@@ -242,7 +246,8 @@ void by_panels(CpuDevice &device, const View &y, View x, Matrix b, const float *
     x = matrix(copy, RL_BF16, m, even, even);
   }
   with_float(b.dtype, [&](auto tx) {
-    with_float(y.dtype, [&](auto ty) { multiply_panels<decltype(tx), decltype(ty)>(device, y, x, b, bias, accumulate); });
+    with_float(y.dtype,
+               [&](auto ty) { multiply_panels<decltype(tx), decltype(ty)>(device, y, x, b, bias, accumulate); });
   });
 }
 
