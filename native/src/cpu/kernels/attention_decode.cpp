@@ -13,6 +13,8 @@ namespace {
 
 constexpr int64_t kKeys = 32;          // positions of a block
 constexpr int64_t kPiece = 256;        // positions of a work item
+constexpr int kSide = kWidth == 16 ? 4 : 2;  // vectors of columns that are summed side by side
+constexpr int64_t kAhead = 8;          // rows of K that are prefetched before their turn
 constexpr float kNoKeyYet = -1e30f;
 constexpr float kLog2e = 1.44269504088896341f;
 
@@ -44,20 +46,42 @@ RL_INLINE void dots(float *out, const float *q, const float *x, int64_t dp) {
   store(out, sums_of(sums));
 }
 
+/// SIDE vectors of columns of add_values().
+template <int G, int SIDE, class T>
+RL_INLINE void add_columns(float *o, const float *shrink, const float *weights, const T *values, int64_t step, int64_t n,
+                           int64_t dp) {
+  vecf sums[G][SIDE];
+#pragma GCC unroll 4
+  for (int g = 0; g < G; g++) {
+#pragma GCC unroll 4
+    for (int v = 0; v < SIDE; v++) sums[g][v] = load(o + g * dp + v * kWidth) * shrink[g];
+  }
+  for (int64_t j = 0; j < n; j++) {
+    vecf x[SIDE];
+#pragma GCC unroll 4
+    for (int v = 0; v < SIDE; v++) x[v] = load(values + j * step + v * kWidth);
+#pragma GCC unroll 4
+    for (int g = 0; g < G; g++) {
+#pragma GCC unroll 4
+      for (int v = 0; v < SIDE; v++) sums[g][v] += weights[g * kKeys + j] * x[v];
+    }
+  }
+#pragma GCC unroll 4
+  for (int g = 0; g < G; g++) {
+#pragma GCC unroll 4
+    for (int v = 0; v < SIDE; v++) store(o + g * dp + v * kWidth, sums[g][v]);
+  }
+}
+
 /// o[g,:] = o[g,:] * shrink[g] + sum over n positions of weights[g,j] * values[j,:], for G heads.
 template <int G, class T>
 RL_INLINE void add_values(float *o, const float *shrink, const float *weights, const T *values, int64_t step, int64_t n,
                           int64_t d, int64_t dp) {
   int64_t c = 0;
-  for (; c + kWidth <= d; c += kWidth) {
-    vecf sums[G];
-    for (int g = 0; g < G; g++) sums[g] = load(o + g * dp + c) * shrink[g];
-    for (int64_t j = 0; j < n; j++) {
-      const vecf x = load(values + j * step + c);
-      for (int g = 0; g < G; g++) sums[g] += weights[g * kKeys + j] * x;
-    }
-    for (int g = 0; g < G; g++) store(o + g * dp + c, sums[g]);
+  for (; c + kSide * kWidth <= d; c += kSide * kWidth) {
+    add_columns<G, kSide>(o + c, shrink, weights, values + c, step, n, dp);
   }
+  for (; c + kWidth <= d; c += kWidth) add_columns<G, 1>(o + c, shrink, weights, values + c, step, n, dp);
   for (; c < d; c++) {
     for (int g = 0; g < G; g++) {
       float sum = o[g * dp + c] * shrink[g];
@@ -79,10 +103,9 @@ RL_INLINE void by_heads(int64_t group, Body &&body) {
 
 /// A block of n positions of one key head: the step of the streaming softmax for the heads of its group.
 template <class T>
-RL_INLINE void attend(const Problem &p, const T *keys, const T *values, int64_t n, float *o, float *top, float *sum,
-                      const float *q, float *k, float *weights, float *shrink) {
+RL_INLINE void attend(const Problem &p, const float *k, const T *values, int64_t n, float *o, float *top, float *sum,
+                      const float *q, float *weights, float *shrink) {
   const int64_t group = p.group, d = p.d, dp = p.dp, step = p.kvHeads * d;
-  for (int64_t j = 0; j < n; j++) load_row(k + j * dp, keys + j * step, d, dp, 1.0f);
   for (int64_t j = 0; j < n; j += kWidth) {  // rows of k beyond n hold older keys
     for (int64_t g = 0; g < group; g++) dots(weights + g * kKeys + j, q + g * dp, k + j * dp, dp);
   }
@@ -113,8 +136,8 @@ template <class T>
 void sweep(const Problem &p, int64_t b, int64_t from, int64_t to, float *o, float *top, float *sum, float *scratch) {
   const int64_t group = p.group, d = p.d, dp = p.dp, step = p.kvHeads * d;
   const T *keys = p.cacheK.row<T>(p.slots[b]) + from * step, *values = p.cacheV.row<T>(p.slots[b]) + from * step;
-  float *k = scratch, *q = k + kKeys * dp, *weights = q + p.heads * dp, *shrink = weights + group * kKeys;
-  __builtin_memset(k, 0, static_cast<size_t>(kKeys * dp) * sizeof(float));
+  float *k = scratch, *q = k + p.kvHeads * kKeys * dp, *weights = q + p.heads * dp, *shrink = weights + group * kKeys;
+  __builtin_memset(k, 0, static_cast<size_t>(p.kvHeads * kKeys * dp) * sizeof(float));
   __builtin_memset(o, 0, static_cast<size_t>(p.heads * dp) * sizeof(float));
   for (int64_t g = 0; g < p.heads; g++) {
     load_row(q + g * dp, p.q.row<T>(b) + g * d, d, dp, p.scale * kLog2e);
@@ -123,13 +146,19 @@ void sweep(const Problem &p, int64_t b, int64_t from, int64_t to, float *o, floa
   }
   for (int64_t left = to - from; left > 0; left -= kKeys, keys += kKeys * step, values += kKeys * step) {
     const int64_t n = left < kKeys ? left : kKeys;
-    for (int64_t c = 0; c < kKeys * step; c += 64 / static_cast<int64_t>(sizeof(T))) {
-      __builtin_prefetch(keys + kKeys * step + c, 0, 2);  // the next block, into the second-level cache
-      __builtin_prefetch(values + kKeys * step + c, 0, 2);
+    for (int64_t j = 0; j < n; j++) {
+      for (int64_t h = 0; h < p.kvHeads; h++) {
+        const T *key = keys + j * step + h * d, *value = values + j * step + h * d;
+        for (int64_t c = 0; c < d; c += 64 / static_cast<int64_t>(sizeof(T))) {
+          __builtin_prefetch(key + kAhead * step + c);
+          __builtin_prefetch(value + c);  // wanted after the softmax
+        }
+        load_row(k + (h * kKeys + j) * dp, key, d, dp, 1.0f);
+      }
     }
     for (int64_t h = 0; h < p.kvHeads; h++) {
-      attend<T>(p, keys + h * d, values + h * d, n, o + h * group * dp, top + h * group, sum + h * group, q + h * group * dp, k,
-                weights, shrink);
+      attend<T>(p, k + h * kKeys * dp, values + h * d, n, o + h * group * dp, top + h * group, sum + h * group,
+                q + h * group * dp, weights, shrink);
     }
   }
 }
@@ -220,7 +249,7 @@ void attention_decode(Device &device, View o, View q, View cacheK, View cacheV, 
   p.window = window;
   const int threads = cpu(device).threads();
   const int64_t items = rows * p.pieces;
-  const int64_t per_thread = (kKeys * p.dp + p.heads * p.dp + p.group * (kKeys + 1) + 15) / 16 * 16;
+  const int64_t per_thread = (p.kvHeads * kKeys * p.dp + p.heads * p.dp + p.group * (kKeys + 1) + 15) / 16 * 16;
   float *sums = cpu(device).scratch<float>(items * p.heads * p.dp);
   float *top = cpu(device).scratch<float>(items * p.heads), *sum = cpu(device).scratch<float>(items * p.heads);
   float *scratch = cpu(device).scratch<float>(per_thread * threads);
