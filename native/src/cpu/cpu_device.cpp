@@ -14,6 +14,7 @@
 namespace rl::cpu {
 namespace {
 
+constexpr int64_t kMostBytes = int64_t{1} << 46;  // the address space ends there; sums of sizes cannot overflow
 constexpr int64_t kHugePage = int64_t{2} << 20;
 
 std::string cpu_model() {
@@ -44,25 +45,29 @@ CpuDevice::~CpuDevice() {
 }
 
 void *CpuDevice::allocate(int64_t bytes) {
+  if (bytes > kMostBytes) fail(RL_OUT_OF_MEMORY, "cannot allocate %lld bytes", static_cast<long long>(bytes));
   const int64_t size = rounded_size(bytes);
-  in_use_ += size;
-  if (in_use_ > peak_) peak_ = in_use_;
   auto cached = free_.find(size);
   if (cached != free_.end() && !cached->second.empty()) {
     void *memory = cached->second.back();
     cached->second.pop_back();
+    in_use_ += size;
+    if (in_use_ > peak_) peak_ = in_use_;
     return memory;
   }
   const int64_t alignment = size >= kHugePage ? kHugePage : 64;
   void *memory = nullptr;
-  if (size < 0 || posix_memalign(&memory, static_cast<size_t>(alignment), static_cast<size_t>(size)) != 0) {
-    in_use_ -= size;
+  auto get = [&] { return posix_memalign(&memory, static_cast<size_t>(alignment), static_cast<size_t>(size)) == 0; };
+  if (!get()) trim();  // free blocks of other sizes may be all that is missing
+  if (!memory && !get()) {
     fail(RL_OUT_OF_MEMORY, "cannot allocate %lld bytes (in use: %lld)", static_cast<long long>(size),
          static_cast<long long>(in_use_));
   }
 #ifdef MADV_HUGEPAGE
   if (size >= kHugePage) madvise(memory, static_cast<size_t>(size), MADV_HUGEPAGE);
 #endif
+  in_use_ += size;
+  if (in_use_ > peak_) peak_ = in_use_;
   reserved_ += size;
   return memory;
 }

@@ -135,7 +135,12 @@ Arg Op::resolve(const char *name, const rl_tensor *tensor, bool output) {
              dtype_name(t.dtype), static_cast<long long>(t.offset), static_cast<long long>(t.offset + span * size),
              static_cast<long long>(buffer.bytes));
   v.data = static_cast<char *>(buffer.data) + t.offset;
-  if (count_ < static_cast<int>(sizeof(seen_) / sizeof(seen_[0]))) seen_[count_++] = {name, v, output};
+  if (count_ < kInline) {
+    seen_[count_] = {name, v, output};
+  } else {
+    more_.push_back({name, v, output});
+  }
+  count_++;
   return Arg(name, v);
 }
 
@@ -175,15 +180,16 @@ void Op::no_alias() const { may_alias({}); }
 
 void Op::may_alias(std::initializer_list<std::pair<const char *, const char *>> allowed) const {
   for (int i = 0; i < count_; i++) {
-    if (!seen_[i].output) continue;
+    const Seen &a = seen(i);
+    if (!a.output) continue;
     for (int j = 0; j < count_; j++) {
-      if (i == j || (seen_[j].output && j < i) || !overlap(seen_[i].view, seen_[j].view)) continue;
+      const Seen &b = seen(j);
+      if (i == j || (b.output && j < i) || !overlap(a.view, b.view)) continue;
       bool fine = false;
       for (const auto &pair : allowed) {
-        fine |= !std::strcmp(pair.first, seen_[i].name) && !std::strcmp(pair.second, seen_[j].name) &&
-                same(seen_[i].view, seen_[j].view);
+        fine |= !std::strcmp(pair.first, a.name) && !std::strcmp(pair.second, b.name) && same(a.view, b.view);
       }
-      RL_REQUIRE(fine, "%s: expected memory of its own, found that it overlaps %s", seen_[i].name, seen_[j].name);
+      RL_REQUIRE(fine, "%s: expected memory of its own, found that it overlaps %s", a.name, b.name);
     }
   }
 }

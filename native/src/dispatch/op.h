@@ -58,7 +58,11 @@ class Op {
 
   std::shared_ptr<Device> device_;
   std::unique_lock<std::mutex> lock_;
-  Seen seen_[24];
+  const Seen &seen(int i) const { return i < kInline ? seen_[i] : more_[static_cast<size_t>(i - kInline)]; }
+
+  static constexpr int kInline = 16;  // tensors without a heap allocation; only LoRA's segments need more
+  Seen seen_[kInline];
+  std::vector<Seen> more_;
   int count_ = 0;
 };
 
