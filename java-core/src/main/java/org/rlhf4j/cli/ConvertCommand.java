@@ -43,6 +43,7 @@ final class ConvertCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
+    common.configureLog();
     if (Files.exists(out)) {
       throw InputException.at(out, "expected a new folder for --out, found one that exists");
     }

@@ -107,7 +107,7 @@ final class PpoCommand extends TrainingCommand {
         reference = model.adapter(config.paths().adapter().get(), false);
       }
     } else {
-      policy = Policy.create(model.lm(), config.lora().toLoraConfig(), config.training().seed());
+      policy = Policy.create(model.lm(), StageOptions.lora(config, config.lora(), model), config.training().seed());
     }
     reward = config.paths().rewardAdapter().map(folder -> model.rewardModel(folder, false)).orElse(null);
   }

@@ -34,8 +34,8 @@ abstract class TrainingCommand implements Callable<Integer> {
   @Option(names = "--quiet", description = "no progress")
   private boolean quiet;
 
-  @Option(names = "--log-level", paramLabel = "error|warn|info|debug", description = "(default: ${DEFAULT-VALUE})")
-  private String logLevel = "info";
+  @Option(names = "--log-level", paramLabel = "error|warn|info|debug", description = "(default: info, with --quiet warn)")
+  private String logLevel;
 
   @Unmatched private List<String> arguments = new ArrayList<>();
 
