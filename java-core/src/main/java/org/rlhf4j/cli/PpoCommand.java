@@ -94,7 +94,7 @@ final class PpoCommand extends TrainingCommand {
             file,
             model.tokenizerOrNull(),
             model.files().chatTemplate().orElse(null),
-            StageOptions.reading(config, model).withUseChatTemplate(config.queryTemplate().equals("chat")));
+            StageOptions.reading(config, model));
     data.notes().forEach(log::info);
     queries = data.records().stream().map(Query::ids).toList();
   }

@@ -21,7 +21,8 @@ final class StageOptions {
         ReadOptions.defaults()
             .withMaxLength(limit > 0 ? limit : model.config().maxPositions())
             .withSkipBadLines(config.training().skipBadLines())
-            .withVocabSize(model.config().vocabSize());
+            .withVocabSize(model.config().vocabSize())
+            .withUseChatTemplate("chat".equals(config.settings().flat().get("query_template")));
     if (!config.settings().flat().containsKey("append_eos")) {
       return options;
     }

@@ -52,8 +52,8 @@ public final class Keys {
           Key.of("shuffle", FLAG, "false: batches and minibatches in the order of the file")
               .orElse(true),
           Key.of("skip_bad_lines", FLAG, "count bad lines and go on").orElse(false),
-          Key.of("query_template", CHOICE, "how a query becomes a prompt")
-              .orElse("plain", PPO)
+          Key.of("query_template", CHOICE, "how a query or question becomes a prompt")
+              .orElse("plain", REWARD, PPO)
               .oneOf("plain", "chat"),
           // Optimisation
           Key.of("training", CHOICE, "what is trained: an adapter, or all weights")
