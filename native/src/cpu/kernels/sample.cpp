@@ -105,7 +105,7 @@ int64_t sample_row(const Row &row, int64_t n, const rl_sample_config &c, const i
   const float inverse = greedy ? 1.0f : 1.0f / c.temperature;
   float *z = row.z, *p = row.p;
   RL_SIMD
-  for (int64_t i = 0; i < n; i++) z[i] = row.logits[i] * inverse;
+  for (int64_t i = 0; i < n; i++) z[i] = row.logits[i] * inverse + 0.0f;  // -0 becomes 0: equals have equal keys
   int nan = 0;
 #pragma omp simd reduction(| : nan)
   for (int64_t i = 0; i < n; i++) nan |= z[i] != z[i] ? 1 : 0;
