@@ -1,112 +1,115 @@
-#include "attention_reference.h"
+#include "support.h"
 
 namespace rl::test {
 namespace {
 
-/// Fills slots of a cache with sequences, asks for the last token of each, and compares with attention's last rows.
-void check(const std::vector<int64_t> &lengths, int64_t heads, int64_t kv_heads, int64_t d, int64_t window, int32_t dtype) {
-  const int64_t b = static_cast<int64_t>(lengths.size()), capacity = 200, slots = b + 2;
-  const AttentionShape s{lengths, heads, kv_heads, d, window};
-  const int64_t t = s.tokens();
-  const Floats q = random_floats(t * heads * d, 1, dtype), k = random_floats(t * kv_heads * d, 2, dtype),
-               v = random_floats(t * kv_heads * d, 3, dtype);
-  Tensor tq({t, heads, d}, q, dtype), tk({t, kv_heads, d}, k, dtype), tv({t, kv_heads, d}, v, dtype);
-  // What no sequence wrote is NaN: a read beyond the length or the slot would show.
-  Tensor ck({slots, capacity, kv_heads, d}, dtype), cv({slots, capacity, kv_heads, d}, dtype);
-  RL_CHECK(rl_fill(ck, NAN));
-  RL_CHECK(rl_fill(cv, NAN));
-  Ints slot, position, length, last, row_slot;
-  int32_t row = 0;
-  for (int64_t i = 0; i < b; i++) {
-    for (int64_t p = 0; p < lengths[static_cast<size_t>(i)]; p++, row++) {
-      slot.push_back(static_cast<int32_t>(b - i));
-      position.push_back(static_cast<int32_t>(p));
+struct Case {
+  Ints lengths;
+  int64_t slots, capacity, heads, kvHeads, d;
+  int32_t window, dtype;
+};
+
+void PrintTo(const Case &c, std::ostream *out) {
+  *out << c.lengths.size() << " rows, heads " << c.heads << "/" << c.kvHeads << " d " << c.d << " window " << c.window;
+}
+
+class AttentionDecode : public testing::TestWithParam<Case> {};
+
+TEST_P(AttentionDecode, MatchesTheFormula) {
+  const Case c = GetParam();
+  const int64_t rows = static_cast<int64_t>(c.lengths.size()), group = c.heads / c.kvHeads;
+  const int64_t qn = rows * c.heads * c.d, cache = c.slots * c.capacity * c.kvHeads * c.d;
+  const Floats q = random_floats(qn, 1, c.dtype);
+  Floats k = random_floats(cache, 2, c.dtype), v = random_floats(cache, 3, c.dtype);
+  Ints slots;
+  for (int64_t b = 0; b < rows; b++) slots.push_back(static_cast<int32_t>((b * 5 + 2) % c.slots));
+  const double scale = 1 / std::sqrt(static_cast<double>(c.d));
+
+  Floats want(static_cast<size_t>(qn));
+  for (int64_t b = 0; b < rows; b++) {
+    const int64_t n = c.lengths[static_cast<size_t>(b)], from = c.window > 0 ? std::max<int64_t>(0, n - c.window) : 0;
+    for (int64_t h = 0; h < c.heads; h++) {
+      auto cell = [&](int64_t j, int64_t e) {
+        return static_cast<size_t>(((slots[static_cast<size_t>(b)] * c.capacity + j) * c.kvHeads + h / group) * c.d + e);
+      };
+      std::vector<double> p, o(static_cast<size_t>(c.d));
+      double top = -1e300, sum = 0;
+      for (int64_t j = from; j < n; j++) {
+        double dot = 0;
+        for (int64_t e = 0; e < c.d; e++) {
+          dot += static_cast<double>(q[static_cast<size_t>((b * c.heads + h) * c.d + e)]) * static_cast<double>(k[cell(j, e)]);
+        }
+        p.push_back(dot * scale);
+        top = std::max(top, dot * scale);
+      }
+      for (double &x : p) sum += x = std::exp(x - top);
+      for (int64_t j = from; j < n; j++) {
+        for (int64_t e = 0; e < c.d; e++) {
+          o[static_cast<size_t>(e)] += p[static_cast<size_t>(j - from)] / sum * static_cast<double>(v[cell(j, e)]);
+        }
+      }
+      for (int64_t e = 0; e < c.d; e++) {
+        want[static_cast<size_t>((b * c.heads + h) * c.d + e)] = static_cast<float>(o[static_cast<size_t>(e)]);
+      }
     }
-    length.push_back(static_cast<int32_t>(lengths[static_cast<size_t>(i)]));
-    row_slot.push_back(static_cast<int32_t>(b - i));
-    last.push_back(row - 1);
   }
-  Tensor ts({t}, slot), tp({t}, position), tlength({b}, length), tslot({b}, row_slot);
-  RL_CHECK(rl_kv_append(ck, cv, tk, tv, ts, tp));
-
-  const int64_t n = heads * d, width = n + 2 * kv_heads * d;
-  Floats fused(static_cast<size_t>(b * width), NAN), want;
-  const AttentionResult r = attention_reference(s, doubles(q), doubles(k), doubles(v));
-  for (size_t i = 0; i < static_cast<size_t>(b); i++) {
-    for (size_t c = 0; c < static_cast<size_t>(n); c++) {
-      const size_t at = static_cast<size_t>(last[i] * n) + c;
-      fused[i * static_cast<size_t>(width) + c] = q[at];
-      want.push_back(static_cast<float>(r.o[at]));
-    }
+  // q and o are column slices of wider tensors.
+  const int64_t width = c.heads * c.d, wide = width + 8;
+  Floats rows_of_q(static_cast<size_t>(rows * wide), 99.0f);
+  for (int64_t b = 0; b < rows; b++) std::copy(q.begin() + b * width, q.begin() + (b + 1) * width, rows_of_q.begin() + b * wide);
+  Tensor wide_q({rows, wide}, rows_of_q, c.dtype), wide_o({rows, wide}, Floats(static_cast<size_t>(rows * wide), 5.0f), c.dtype);
+  auto slice = [&](Tensor &t) {
+    rl_tensor s = t.raw();
+    s.rank = 3;
+    s.shape[1] = c.heads;
+    s.shape[2] = c.d;
+    s.stride[1] = c.d;
+    s.stride[2] = 1;
+    return s;
+  };
+  const rl_tensor tq = slice(wide_q), to = slice(wide_o);
+  Tensor tk({c.slots, c.capacity, c.kvHeads, c.d}, k, c.dtype), tv({c.slots, c.capacity, c.kvHeads, c.d}, v, c.dtype);
+  Tensor ts({rows}, slots), tl({rows}, c.lengths);
+  RL_CHECK(rl_attention_decode(&to, &tq, tk, tv, ts, tl, static_cast<float>(scale), c.window));
+  const Floats all = wide_o.get();
+  Floats got;
+  for (int64_t b = 0; b < rows; b++) {
+    got.insert(got.end(), all.begin() + b * wide, all.begin() + b * wide + width);
+    for (int64_t i = width; i < wide; i++) ASSERT_EQ(all[static_cast<size_t>(b * wide + i)], 5.0f) << "beside the slice";
   }
-  Tensor tf({b, width}, fused, dtype), to({b, n + 7}, dtype);
-  const rl_tensor vq = columns(tf, 0, {b, heads, d}), vo = columns(to, 3, {b, heads, d});
-  RL_CHECK(rl_fill(to, 5));
-  RL_CHECK(rl_attention_decode(&vo, &vq, ck, cv, tslot, tlength, static_cast<float>(s.scale()), static_cast<int32_t>(window)));
-  expect_matches(slice(to.get(), n + 7, 3, n), want, dtype, "o");
-  EXPECT_EQ(slice(to.get(), n + 7, 0, 3), Floats(static_cast<size_t>(3 * b), 5.0f));
-  EXPECT_EQ(slice(to.get(), n + 7, n + 3, 4), Floats(static_cast<size_t>(4 * b), 5.0f));
-
-  // And as attention itself computes them.
-  Tensor tattention({t, heads, d}, dtype), tl({heads, t}), tcu({b + 1}, s.cu_seqlens()), tlast({b}, last), rows({b, n}, dtype);
-  RL_CHECK(rl_attention(tattention, tl, tq, tk, tv, tcu, static_cast<float>(s.scale()), static_cast<int32_t>(window)));
-  rl_tensor flat = columns(tattention, 0, {t, n});
-  RL_CHECK(rl_gather_rows(rows, &flat, tlast));
-  expect_matches(slice(to.get(), n + 7, 3, n), rows.get(), dtype, "o against attention");
+  expect_matches(got, want, c.dtype, "o");
 }
 
-class AttentionDecode : public testing::TestWithParam<int32_t> {};
+// Lengths around the blocks of 32 and the pieces of 512; groups of one to more than four heads.
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, AttentionDecode,
+    testing::Values(Case{{1}, 1, 1, 1, 1, 1, 0, RL_F32}, Case{{1, 31, 32, 33}, 7, 40, 3, 1, 64, 0, RL_F32},
+                    Case{{5, 16, 17, 100, 64}, 6, 128, 9, 3, 64, 0, RL_BF16}, Case{{511, 512, 513}, 3, 600, 2, 2, 16, 0, RL_F32},
+                    Case{{1300, 7}, 3, 1300, 8, 2, 20, 0, RL_F32}, Case{{1300, 513}, 3, 1300, 9, 3, 64, 0, RL_BF16},
+                    Case{{90, 3}, 4, 96, 14, 2, 5, 0, RL_F32}, Case{{90, 3}, 4, 96, 6, 1, 80, 7, RL_F32},
+                    Case{{1200, 700, 9}, 4, 1200, 5, 1, 32, 600, RL_F32}, Case{{40}, 3, 50, 4, 2, 128, 1, RL_BF16}));
 
-TEST_P(AttentionDecode, EqualsAttentionsLastRow) {
-  check({1}, 1, 1, 16, 0, GetParam());
-  check({200, 1, 17, 64}, 9, 3, 64, 0, GetParam());
-  for (int64_t length : {2, 15, 16, 17, 63, 65, 130}) check({length, length + 1}, 4, 2, 64, 0, GetParam());
-}
-
-TEST_P(AttentionDecode, HeadSizesAndGroups) {
-  for (int64_t d : {1, 7, 16, 33, 64, 80, 128, 160}) check({21, 40}, 4, 2, d, 0, GetParam());
-  for (auto [heads, kv] : {std::pair<int64_t, int64_t>{1, 1}, {6, 6}, {8, 1}, {5, 1}, {15, 5}}) {
-    check({30, 3, 77}, heads, kv, 32, 0, GetParam());
+TEST(AttentionDecodeErrors, NamesOpArgumentExpectedAndFound) {
+  Tensor q({2, 4, 8}), o({2, 4, 8}), k({3, 10, 2, 8}), v({3, 10, 2, 8}), slots({2}, Ints{0, 2}), lengths({2}, Ints{1, 10});
+  RL_CHECK(rl_attention_decode(o, q, k, v, slots, lengths, 1, 0));
+  auto wrong = [&](const rl_tensor *to, const rl_tensor *tk, const rl_tensor *ts, const rl_tensor *tl,
+                   const std::vector<std::string> &parts) {
+    expect_error(rl_attention_decode(to, q, tk, v, ts, tl, 1, 0), RL_INVALID_ARGUMENT, parts);
+  };
+  for (const auto &[at, text] : {std::pair{Ints{0, 3}, "slots[1] is 3, expected 0 to 2"}, {Ints{-1, 0}, "slots[0] is -1"}}) {
+    Tensor bad({2}, at);
+    wrong(o, k, bad, lengths, {"attention_decode", text});
   }
-}
-
-TEST_P(AttentionDecode, Windows) {
-  for (int64_t window : {1, 2, 16, 17, 64, 199, 200, 1000}) check({200, 16, 1, 65}, 2, 1, 32, window, GetParam());
-}
-
-TEST_P(AttentionDecode, ManyRows) {
-  std::vector<int64_t> lengths;
-  for (int64_t i = 0; i < 40; i++) lengths.push_back(1 + (i * 37) % 200);
-  check(lengths, 3, 1, 64, 0, GetParam());
-}
-
-INSTANTIATE_TEST_SUITE_P(Dtypes, AttentionDecode, testing::Values(RL_F32, RL_BF16));
-
-TEST(AttentionDecodeErrors, IndicesOutOfRange) {
-  Tensor q({2, 2, 8}, Floats(32, 1.0f)), o({2, 2, 8}, Floats(32, 9.0f)), ck({3, 5, 1, 8}, Floats(120, 1.0f)), cv({3, 5, 1, 8}, Floats(120, 1.0f));
-  Tensor good({2}, Ints{1, 2});
-  for (int32_t bad : {-1, 3, INT32_MAX, INT32_MIN}) {
-    Tensor index({2}, Ints{bad, 0});
-    expect_error(rl_attention_decode(o, q, ck, cv, index, good, 1, 0), RL_INVALID_ARGUMENT,
-                 {"attention_decode", "slots[0] is " + std::to_string(bad), "expected 0 to 2"});
+  for (const auto &[at, text] : {std::pair{Ints{0, 3}, "lengths[0] is 0, expected 1 to 10"}, {Ints{1, 11}, "lengths[1] is 11"}}) {
+    Tensor bad({2}, at);
+    wrong(o, k, slots, bad, {"attention_decode", text});
   }
-  for (int32_t bad : {0, -1, 6, INT32_MAX, INT32_MIN}) {
-    Tensor length({2}, Ints{5, bad});
-    expect_error(rl_attention_decode(o, q, ck, cv, good, length, 1, 0), RL_INVALID_ARGUMENT,
-                 {"lengths[1] is " + std::to_string(bad), "expected 1 to 5"});
-  }
-  EXPECT_EQ(o.get(), Floats(32, 9.0f));
-}
-
-TEST(AttentionDecodeErrors, NamesWhatIsWrong) {
-  Tensor q({2, 3, 8}), o({2, 3, 8}), ck({3, 5, 2, 8}), cv({3, 5, 2, 8}), c1({3, 5, 1, 8}), d1({3, 5, 1, 8}), cd({3, 5, 1, 4});
-  Tensor half({3, 5, 1, 8}, RL_BF16), i({2}, Ints{1, 2}), j({3}, Ints{1, 2, 2});
-  expect_error(rl_attention_decode(o, q, ck, cv, i, i, 1, 0), RL_INVALID_ARGUMENT, {"q", "multiple of the cache's 2 heads", "3"});
-  expect_error(rl_attention_decode(o, q, cd, d1, i, i, 1, 0), RL_INVALID_ARGUMENT, {"cacheK", "found [3,5,1,4]"});
-  expect_error(rl_attention_decode(o, q, c1, half, i, i, 1, 0), RL_INVALID_ARGUMENT, {"cacheV", "expected dtype f32", "found bf16"});
-  expect_error(rl_attention_decode(o, q, c1, d1, j, i, 1, 0), RL_INVALID_ARGUMENT, {"slots", "expected shape [2]", "found [3]"});
-  expect_error(rl_attention_decode(o, q, c1, d1, i, i, 1, -2), RL_INVALID_ARGUMENT, {"window", "-2"});
-  expect_error(rl_attention_decode(o, nullptr, c1, d1, i, i, 1, 0), RL_INVALID_ARGUMENT, {"q", "null"});
+  Tensor k3({3, 10, 3, 8}), three({3}, Ints{0, 1, 2}), floats({2});
+  wrong(o, nullptr, slots, lengths, {"cacheK", "null"});
+  wrong(o, k3, slots, lengths, {"cacheV: expected shape [3,10,3,8], found [3,10,2,8]"});
+  wrong(o, k, three, lengths, {"slots: expected shape [2], found [3]"});
+  wrong(o, k, slots, floats, {"lengths: expected dtype i32, found f32"});
+  wrong(q, k, slots, lengths, {"o: expected memory of its own, found that it overlaps q"});
 }
 
 }  // namespace

@@ -3,174 +3,179 @@
 namespace rl::test {
 namespace {
 
-uint16_t f32_to_f16(float x) {
-  const _Float16 h = static_cast<_Float16>(x);
-  uint16_t bits;
-  std::memcpy(&bits, &h, 2);
+double f16_value(uint16_t bits) {
+  const int exponent = (bits >> 10) & 31, mantissa = bits & 1023;
+  const double sign = bits & 0x8000 ? -1 : 1;
+  if (exponent == 31) return mantissa ? NAN : sign * INFINITY;
+  return sign * (exponent ? std::ldexp(1024 + mantissa, exponent - 25) : std::ldexp(mantissa, -24));
+}
+
+/// The nearest f16, ties to even, by arithmetic rather than by bits.
+uint16_t f16_bits(double x) {
+  const uint16_t sign = std::signbit(x) ? 0x8000 : 0;
+  const double a = std::abs(x);
+  if (a >= 65520) return sign | 0x7c00;
+  if (a == 0) return sign;
+  const int exponent = std::max(std::ilogb(a), -14);
+  const double units = std::nearbyint(std::ldexp(a, 10 - exponent));  // the default mode: to nearest even
+  return static_cast<uint16_t>(sign + ((exponent + 14) << 10) + static_cast<int>(units));
+}
+
+template <class T>
+std::vector<T> raw(const rl_tensor *t, size_t n) {
+  std::vector<T> bits(n);
+  EXPECT_EQ(rl_copy_to_host(bits.data(), t, static_cast<int64_t>(n * sizeof(T))), RL_OK) << rl_last_error();
   return bits;
 }
 
-float f16_to_f32(uint16_t bits) {
-  _Float16 h;
-  std::memcpy(&h, &bits, 2);
-  return static_cast<float>(h);
+template <class T>
+void put(Tensor &t, const std::vector<T> &bits) {
+  ASSERT_EQ(rl_copy_from_host(t, bits.data(), static_cast<int64_t>(bits.size() * sizeof(T))), RL_OK) << rl_last_error();
 }
 
-/// The bytes of `values` in a dtype.
-std::vector<uint8_t> encode(const Floats &values, int32_t dtype) {
-  std::vector<uint8_t> bytes;
-  for (float v : values) {
-    uint8_t b[4];
-    size_t n = 2;
-    const uint16_t half = dtype == RL_BF16 ? f32_to_bf16(v) : f32_to_f16(v);
-    if (dtype == RL_F32) {
-      std::memcpy(b, &v, n = 4);
+TEST(Copy, EveryF16WidensAndComesBack) {
+  std::vector<uint16_t> bits(65536);
+  for (size_t i = 0; i < bits.size(); i++) bits[i] = static_cast<uint16_t>(i);
+  Tensor half({65536}, RL_F16), wide({65536}), back({65536}, RL_F16), same({65536}, RL_F16);
+  put(half, bits);
+  RL_CHECK(rl_copy(wide, half));
+  RL_CHECK(rl_copy(back, wide));
+  RL_CHECK(rl_copy(same, half));
+  const Floats got = wide.get();
+  const auto returned = raw<uint16_t>(back, bits.size());
+  EXPECT_EQ(raw<uint16_t>(same, bits.size()), bits);
+  for (size_t i = 0; i < bits.size(); i++) {
+    const double want = f16_value(bits[i]);
+    if (std::isnan(want)) {
+      ASSERT_TRUE(std::isnan(got[i]) && std::isnan(f16_value(returned[i]))) << i;
     } else {
-      std::memcpy(b, &half, 2);
-    }
-    bytes.insert(bytes.end(), b, b + n);
-  }
-  return bytes;
-}
-
-Floats decode(const std::vector<uint8_t> &bytes, int32_t dtype) {
-  Floats values;
-  const size_t n = dtype == RL_F32 ? 4 : 2;
-  for (size_t i = 0; i < bytes.size(); i += n) {
-    float v;
-    uint16_t half;
-    std::memcpy(&half, &bytes[i], 2);
-    if (dtype == RL_F32) {
-      std::memcpy(&v, &bytes[i], 4);
-    } else {
-      v = dtype == RL_BF16 ? bf16_to_f32(half) : f16_to_f32(half);
-    }
-    values.push_back(v);
-  }
-  return values;
-}
-
-std::vector<uint8_t> read(const rl_tensor *t, size_t bytes) {
-  std::vector<uint8_t> out(bytes);
-  EXPECT_EQ(rl_copy_to_host(out.data(), t, static_cast<int64_t>(bytes)), RL_OK) << rl_last_error();
-  return out;
-}
-
-/// What storing `v` in `dtype` keeps of it.
-float rounded(float v, int32_t dtype) {
-  return dtype == RL_F32 ? v : dtype == RL_BF16 ? bf16_to_f32(f32_to_bf16(v)) : f16_to_f32(f32_to_f16(v));
-}
-
-class Copy : public testing::TestWithParam<std::tuple<int32_t, int32_t, int64_t>> {};
-
-TEST_P(Copy, ConvertsToTheBit) {
-  const auto [from, to, n] = GetParam();
-  Floats x = random_floats(n, 5, RL_F32, 100);
-  const Floats special = {0.0f,   -0.0f,    1.0f,    -1.0f,     65504.0f, 1e-7f,  6e-8f,    -3e-5f, INFINITY,
-                          -INFINITY, 1.00390625f, 1.01171875f, 2049.0f, 70000.0f, 1e38f, -1e-38f, 1e-40f};
-  for (size_t i = 0; i < special.size() && i < x.size(); i++) x[x.size() - 1 - i] = special[i];
-  for (float &v : x) v = rounded(v, from);
-  Tensor tx({n}, from), ty({n}, to);
-  const std::vector<uint8_t> bytes = encode(x, from);
-  RL_CHECK(rl_copy_from_host(tx, bytes.data(), static_cast<int64_t>(bytes.size())));
-  RL_CHECK(rl_copy(ty, tx));
-  Floats want = x;
-  for (float &v : want) v = rounded(v, to);
-  const std::vector<uint8_t> got = read(ty, static_cast<size_t>(n) * (to == RL_F32 ? 4 : 2));
-  const Floats values = decode(got, to);
-  for (size_t i = 0; i < values.size(); i++) {
-    ASSERT_EQ(values[i], want[i]) << i << " of " << x[i];
-    ASSERT_EQ(std::signbit(values[i]), std::signbit(want[i])) << i;
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Pairs, Copy,
-                         testing::Combine(testing::Values(RL_F32, RL_BF16, RL_F16), testing::Values(RL_F32, RL_BF16, RL_F16),
-                                          testing::Values(1, 17, 1000, 150001)));
-
-TEST(Copy, NotANumberStaysOne) {
-  for (int32_t from : {RL_F32, RL_BF16, RL_F16}) {
-    for (int32_t to : {RL_F32, RL_BF16, RL_F16}) {
-      // Of f32, one NaN whose upper half alone would read as infinity.
-      std::vector<uint8_t> bytes = from == RL_F32 ? std::vector<uint8_t>{1, 0, 0x80, 0x7f}
-                                                  : encode({NAN}, from);
-      Tensor tx({1}, from), ty({1}, to);
-      RL_CHECK(rl_copy_from_host(tx, bytes.data(), static_cast<int64_t>(bytes.size())));
-      RL_CHECK(rl_copy(ty, tx));
-      EXPECT_TRUE(std::isnan(decode(read(ty, to == RL_F32 ? 4 : 2), to)[0])) << from << " to " << to;
+      ASSERT_EQ(static_cast<double>(got[i]), want) << i;
+      ASSERT_EQ(std::signbit(got[i]), std::signbit(want)) << i;
+      ASSERT_EQ(returned[i], bits[i]);
     }
   }
 }
 
-TEST(Copy, StridedRowsBothWaysLeaveTheRestAlone) {
-  for (int64_t rows : {int64_t{1}, int64_t{5}, int64_t{3000}}) {
-    const int64_t width = 41, n = 7, from = 11, to = 3;
-    for (int32_t dx : {RL_F32, RL_BF16}) {
-      for (int32_t dy : {RL_F32, RL_BF16}) {
-        const Floats x = random_floats(rows * width, 8, RL_BF16), y(static_cast<size_t>(rows * 13), 4.0f);
-        Tensor tx({rows, width}, x, dx), ty({rows, 13}, y, dy);
-        const rl_tensor vx = columns(tx, from, {rows, n}), vy = columns(ty, to, {rows, n});
-        RL_CHECK(rl_copy(&vy, &vx));
-        const Floats got = ty.get();
-        EXPECT_EQ(slice(got, 13, to, n), slice(x, width, from, n));
-        EXPECT_EQ(slice(got, 13, 0, to), Floats(static_cast<size_t>(rows * to), 4.0f));
-        EXPECT_EQ(slice(got, 13, to + n, 13 - to - n), Floats(static_cast<size_t>(rows * (13 - to - n)), 4.0f));
+// Values between, on and around the ties of every finite f16, in both signs; beyond the range; single and wide.
+TEST(Copy, F32RoundsToTheNearestF16) {
+  Floats x{0.0f, -0.0f, 65504, 65519.99f, 65520, 65536, 1e30f, INFINITY, 1e-8f, 2.9802322e-8f, 2.9802326e-8f, 1e-40f};
+  for (uint32_t i = 0; i < 31743; i++) {
+    const float low = static_cast<float>(f16_value(static_cast<uint16_t>(i)));
+    const float high = static_cast<float>(f16_value(static_cast<uint16_t>(i + 1)));
+    const float tie = (low + high) / 2;
+    for (float v : {tie, std::nextafter(tie, 0.0f), std::nextafter(tie, 1e9f)}) {
+      x.push_back(v);
+      x.push_back(-v);
+    }
+  }
+  const int64_t n = static_cast<int64_t>(x.size());
+  Tensor from({n}, x), to({n}, RL_F16);
+  RL_CHECK(rl_copy(to, from));
+  const auto got = raw<uint16_t>(to, x.size());
+  for (size_t i = 0; i < x.size(); i++) ASSERT_EQ(got[i], f16_bits(static_cast<double>(x[i]))) << x[i];
+}
+
+TEST(Copy, F32RoundsToTheNearestBf16) {
+  Floats x = random_floats(1001, 1);
+  x.insert(x.end(), {1.00390625f, 1.01171875f, -1.00390625f, 0.0f, -0.0f, INFINITY, 3.4e38f, 1e-40f});
+  const int64_t n = static_cast<int64_t>(x.size());
+  Tensor from({n}, x), to({n}, RL_BF16), back({n});
+  RL_CHECK(rl_copy(to, from));
+  RL_CHECK(rl_copy(back, to));
+  const auto got = raw<uint16_t>(to, x.size());
+  for (size_t i = 0; i < x.size(); i++) {
+    ASSERT_EQ(got[i], f32_to_bf16(x[i])) << x[i];
+    ASSERT_EQ(back.get()[i], bf16_to_f32(got[i]));
+  }
+  Tensor nan({17}, Floats(17, NAN)), small({17}, RL_BF16), half({17}, RL_F16), bf16_of_half({17}, RL_BF16);
+  RL_CHECK(rl_copy(small, nan));
+  for (float v : small.get()) EXPECT_TRUE(std::isnan(v));
+  Tensor some({17}, Floats(17, -2.5f), RL_BF16);
+  RL_CHECK(rl_copy(half, some));
+  RL_CHECK(rl_copy(bf16_of_half, half));
+  EXPECT_EQ(bf16_of_half.get(), Floats(17, -2.5f));
+}
+
+// Rows of one tensor into rows of another: nothing beside them moves.
+TEST(Copy, StridedRows) {
+  for (int32_t from : {RL_F32, RL_BF16}) {
+    for (int32_t to : {RL_F32, RL_BF16}) {
+      const Floats values = random_floats(5 * 20, 3, RL_BF16);
+      Tensor x({5, 20}, values, from), y({5, 24}, Floats(5 * 24, 9.0f), to);
+      rl_tensor a = x.raw(), b = y.raw();
+      a.shape[1] = b.shape[1] = 17;
+      a.offset = 2 * (from == RL_F32 ? 4 : 2);
+      b.offset = 3 * (to == RL_F32 ? 4 : 2);
+      RL_CHECK(rl_copy(&b, &a));
+      const Floats got = y.get();
+      for (size_t r = 0; r < 5; r++) {
+        for (size_t c = 0; c < 24; c++) {
+          EXPECT_EQ(got[r * 24 + c], c >= 3 && c < 20 ? values[r * 20 + c - 1] : 9.0f) << r << "," << c;
+        }
       }
     }
   }
 }
 
-TEST(Copy, IntegersAndBytes) {
-  Ints ids(70000);
-  for (size_t i = 0; i < ids.size(); i++) ids[i] = static_cast<int32_t>(i * 2654435761u);
-  Tensor a({70000}, ids), b({70000}, RL_I32);
-  RL_CHECK(rl_copy(b, a));
-  EXPECT_EQ(b.get_ints(), ids);
-  std::vector<uint8_t> bytes(333);
-  for (size_t i = 0; i < bytes.size(); i++) bytes[i] = static_cast<uint8_t>(i);
-  Tensor c({3, 111}, RL_U8), d({3, 111}, RL_U8);
-  RL_CHECK(rl_copy_from_host(c, bytes.data(), 333));
-  RL_CHECK(rl_copy(d, c));
-  EXPECT_EQ(read(d, 333), bytes);
+TEST(Copy, IntegersAndEmptyTensors) {
+  Tensor x({3}, Ints{1, -2, 2147483647}), y({3}, RL_I32);
+  RL_CHECK(rl_copy(y, x));
+  EXPECT_EQ(y.get_ints(), (Ints{1, -2, 2147483647}));
+  Tensor bytes({5}, RL_U8), copied({5}, RL_U8);
+  put(bytes, std::vector<uint8_t>{0, 1, 2, 254, 255});
+  RL_CHECK(rl_copy(copied, bytes));
+  EXPECT_EQ(raw<uint8_t>(copied, 5), (std::vector<uint8_t>{0, 1, 2, 254, 255}));
+  Tensor none({0, 4}), nothing({0, 4}, RL_BF16);
+  RL_CHECK(rl_copy(nothing, none));
+  Tensor scalar({}, Floats{4}), other({});
+  RL_CHECK(rl_copy(other, scalar));
+  EXPECT_EQ(other.get(), Floats{4});
 }
 
-TEST(Copy, EveryRankAndNothingAtAll) {
-  Tensor a({}, Floats{7}), b({}, RL_F32);
-  RL_CHECK(rl_copy(b, a));
-  EXPECT_EQ(b.get(), Floats{7});
-  const Floats x = random_floats(2 * 3 * 4 * 5, 1);
-  Tensor c({2, 3, 4, 5}, x), d({2, 3, 4, 5});
-  RL_CHECK(rl_copy(d, c));
-  EXPECT_EQ(d.get(), x);
-  Tensor e({0, 8}), f({0, 8});
-  RL_CHECK(rl_copy(f, e));
-  Tensor g({8, 0}), h({8, 0});
-  RL_CHECK(rl_copy(h, g));
+TEST(CopyErrors, NamesOpArgumentExpectedAndFound) {
+  Tensor x({4}), y({5}), ids({4}, RL_I32), bytes({4}, RL_U8);
+  expect_error(rl_copy(y, x), RL_INVALID_ARGUMENT, {"copy: y: expected shape [4], found [5]"});
+  expect_error(rl_copy(ids, x), RL_INVALID_ARGUMENT, {"y: expected f32", "found i32"});
+  expect_error(rl_copy(x, ids), RL_INVALID_ARGUMENT, {"y: expected i32", "found f32"});
+  expect_error(rl_copy(bytes, ids), RL_INVALID_ARGUMENT, {"found u8"});
+  expect_error(rl_copy(x, x), RL_INVALID_ARGUMENT, {"y: expected memory of its own", "overlaps x"});
+  expect_error(rl_copy(x, nullptr), RL_INVALID_ARGUMENT, {"x: expected a tensor, found null"});
 }
 
-TEST(CopyErrors, NamesWhatIsWrong) {
-  Tensor x({4, 8}), y({4, 8}), other({8, 4}), ids({4, 8}, RL_I32), bytes({4, 8}, RL_U8);
-  expect_error(rl_copy(nullptr, x), RL_INVALID_ARGUMENT, {"copy", "y", "null"});
-  expect_error(rl_copy(y, nullptr), RL_INVALID_ARGUMENT, {"copy", "x", "null"});
-  expect_error(rl_copy(other, x), RL_INVALID_ARGUMENT, {"y", "expected shape [4,8]", "found [8,4]"});
-  expect_error(rl_copy(ids, x), RL_INVALID_ARGUMENT, {"y", "f32", "found i32"});
-  expect_error(rl_copy(y, ids), RL_INVALID_ARGUMENT, {"y", "i32", "found f32"});
-  expect_error(rl_copy(bytes, ids), RL_INVALID_ARGUMENT, {"y", "i32", "found u8"});
-  expect_error(rl_copy(x, x), RL_INVALID_ARGUMENT, {"y", "overlaps x"});
+TEST(Fill, EveryDtypeAndStridedRows) {
+  for (int64_t n : {1, 7, 4097, 70001}) {
+    Tensor f32({n}), b16({n}, RL_BF16), f16({n}, RL_F16), i32({n}, RL_I32), u8({n}, RL_U8);
+    for (const Tensor *t : {&f32, &b16, &f16, &i32, &u8}) RL_CHECK(rl_fill(*t, 3));
+    const size_t size = static_cast<size_t>(n);
+    EXPECT_EQ(f32.get(), Floats(size, 3));
+    EXPECT_EQ(b16.get(), Floats(size, 3));
+    EXPECT_EQ(raw<uint16_t>(f16, size), std::vector<uint16_t>(size, 0x4200));
+    EXPECT_EQ(i32.get_ints(), Ints(size, 3));
+    EXPECT_EQ(raw<uint8_t>(u8, size), std::vector<uint8_t>(size, 3));
+  }
+  Tensor y({4, 6}, Floats(24, 1));
+  rl_tensor part = y.raw();
+  part.shape[1] = 3;
+  part.offset = 4;
+  RL_CHECK(rl_fill(&part, -2));
+  const Floats got = y.get();
+  for (size_t i = 0; i < 24; i++) EXPECT_EQ(got[i], i % 6 >= 1 && i % 6 <= 3 ? -2 : 1);
 }
 
-TEST(CopyHost, SizesMustAgree) {
-  Tensor x({3});
-  const float values[3] = {1, 2, 3};
-  float out[3];
-  expect_error(rl_copy_from_host(x, values, 8), RL_INVALID_ARGUMENT, {"copy_from_host", "bytes", "expected the tensor's 12", "found 8"});
-  expect_error(rl_copy_to_host(out, x, 16), RL_INVALID_ARGUMENT, {"copy_to_host", "bytes", "expected the tensor's 12", "found 16"});
-  expect_error(rl_copy_from_host(x, nullptr, 12), RL_INVALID_ARGUMENT, {"src", "null"});
-  expect_error(rl_copy_to_host(nullptr, x, 12), RL_INVALID_ARGUMENT, {"dst", "null"});
-  Tensor wide({4, 6});
-  const rl_tensor slice = columns(wide, 0, {4, 3});
-  expect_error(rl_copy_from_host(&slice, values, 48), RL_INVALID_ARGUMENT, {"dst", "dense", "row stride 6"});
-  expect_error(rl_copy_to_host(out, &slice, 48), RL_INVALID_ARGUMENT, {"src", "dense", "row stride 6"});
+TEST(Fill, ValuesBeyondTheDtype) {
+  Tensor i32({1}, RL_I32), u8({1}, RL_U8), f32({1}), f16({1}, RL_F16);
+  for (const auto &[value, int_want, byte_want] :
+       {std::tuple{1e300, 2147483647, 255}, {-1e300, INT32_MIN, 0}, {-1.9, -1, 0}, {255.9, 255, 255}, {double(NAN), 0, 0}}) {
+    RL_CHECK(rl_fill(i32, value));
+    RL_CHECK(rl_fill(u8, value));
+    EXPECT_EQ(i32.get_ints()[0], int_want) << value;
+    EXPECT_EQ(raw<uint8_t>(u8, 1)[0], byte_want) << value;
+  }
+  RL_CHECK(rl_fill(f32, -INFINITY));
+  EXPECT_EQ(f32.get()[0], -INFINITY);
+  RL_CHECK(rl_fill(f16, 1e6));
+  EXPECT_EQ(raw<uint16_t>(f16, 1)[0], 0x7c00);
+  expect_error(rl_fill(nullptr, 0), RL_INVALID_ARGUMENT, {"fill: y", "null"});
 }
 
 }  // namespace

@@ -76,7 +76,12 @@ rl_status rl_buffer_alloc(rl_buffer *buffer, rl_device device, int64_t bytes) {
     std::lock_guard lock(d->mutex);
     find_device(device);  // not closed while we waited
     void *data = d->allocate(bytes);
-    *buffer = register_buffer({d, data, bytes});
+    try {
+      *buffer = register_buffer({d, data, bytes});
+    } catch (...) {
+      d->release(data, bytes);
+      throw;
+    }
   });
 }
 
@@ -111,7 +116,7 @@ static rl_status make_weight(const char *name, rl_weight *weight, const rl_tenso
     Buffer buffer;
     find_buffer(w->buffer, buffer);
     std::shared_ptr<Weight> made = packed ? op.device().pack(v, for_backward) : op.device().view(v);
-    *weight = register_weight({buffer.device, std::move(made), packed ? 0 : w->buffer});
+    *weight = register_weight({buffer.device, std::move(made), packed ? 0 : w->buffer, packed ? View{} : v});
   });
 }
 

@@ -16,12 +16,14 @@ namespace {
 
 constexpr int64_t kMostBytes = int64_t{1} << 46;  // the address space ends there; sums of sizes cannot overflow
 constexpr int64_t kHugePage = int64_t{2} << 20;
+constexpr int64_t kLargest = int64_t{1} << 46;  // beyond any machine's memory; sums of sizes cannot overflow below it
 
 std::string cpu_model() {
   std::ifstream file("/proc/cpuinfo");
   std::string line;
   while (std::getline(file, line)) {
-    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
+    const size_t colon = line.find(": ");
+    if (line.rfind("model name", 0) == 0 && colon != std::string::npos) return line.substr(colon + 2);
   }
   return "unknown processor";
 }
@@ -32,21 +34,30 @@ int64_t rounded_size(int64_t bytes) {
   if (bytes <= 256) return 256;
   // Eight classes between powers of two: at most an eighth is lost, and shapes that vary by batch find free blocks.
   int64_t step = 64;
-  while (step * 8 < bytes) step *= 2;
-  step = step < 64 ? 64 : step;
+  while (step * 16 < bytes) step *= 2;
   return (bytes + step - 1) / step * step;
 }
 
 CpuDevice::CpuDevice(const Ops &ops, const char *isa, int threads) : Device(ops), isa_(isa), threads_(threads) {}
 
-CpuDevice::~CpuDevice() {
-  begin_op();
-  trim();
-}
+CpuDevice::~CpuDevice() { trim(); }
 
 void *CpuDevice::allocate(int64_t bytes) {
-  if (bytes > kMostBytes) fail(RL_OUT_OF_MEMORY, "cannot allocate %lld bytes", static_cast<long long>(bytes));
+  if (bytes > kLargest) fail(RL_OUT_OF_MEMORY, "cannot allocate %lld bytes", static_cast<long long>(bytes));
   const int64_t size = rounded_size(bytes);
+  void *memory = take(size);
+  in_use_ += size;
+  if (in_use_ > peak_) peak_ = in_use_;
+  return memory;
+}
+
+void CpuDevice::release(void *memory, int64_t bytes) noexcept {
+  const int64_t size = rounded_size(bytes);
+  in_use_ -= size;
+  give(memory, size);
+}
+
+void *CpuDevice::take(int64_t size) {
   auto cached = free_.find(size);
   if (cached != free_.end() && !cached->second.empty()) {
     void *memory = cached->second.back();
@@ -55,13 +66,15 @@ void *CpuDevice::allocate(int64_t bytes) {
     if (in_use_ > peak_) peak_ = in_use_;
     return memory;
   }
-  const int64_t alignment = size >= kHugePage ? kHugePage : 64;
+  const size_t alignment = static_cast<size_t>(size >= kHugePage ? kHugePage : 64);
   void *memory = nullptr;
-  auto get = [&] { return posix_memalign(&memory, static_cast<size_t>(alignment), static_cast<size_t>(size)) == 0; };
-  if (!get()) trim();  // free blocks of other sizes may be all that is missing
-  if (!memory && !get()) {
-    fail(RL_OUT_OF_MEMORY, "cannot allocate %lld bytes (in use: %lld)", static_cast<long long>(size),
-         static_cast<long long>(in_use_));
+  if (posix_memalign(&memory, alignment, static_cast<size_t>(size)) != 0) {
+    // Blocks of other sizes may lie idle. Not trim(): the running op's scratch stays.
+    free_cached();
+    if (posix_memalign(&memory, alignment, static_cast<size_t>(size)) != 0) {
+      fail(RL_OUT_OF_MEMORY, "cannot allocate %lld bytes (in use: %lld)", static_cast<long long>(size),
+           static_cast<long long>(in_use_));
+    }
   }
 #ifdef MADV_HUGEPAGE
   if (size >= kHugePage) madvise(memory, static_cast<size_t>(size), MADV_HUGEPAGE);
@@ -72,9 +85,7 @@ void *CpuDevice::allocate(int64_t bytes) {
   return memory;
 }
 
-void CpuDevice::release(void *memory, int64_t bytes) noexcept {
-  const int64_t size = rounded_size(bytes);
-  in_use_ -= size;
+void CpuDevice::give(void *memory, int64_t size) noexcept {
   try {
     free_[size].push_back(memory);
   } catch (...) {
@@ -83,14 +94,19 @@ void CpuDevice::release(void *memory, int64_t bytes) noexcept {
   }
 }
 
-void CpuDevice::trim() noexcept {
+void CpuDevice::free_cached() noexcept {
   for (auto &entry : free_) {
     for (void *memory : entry.second) {
       std::free(memory);
       reserved_ -= entry.first;
     }
-    entry.second.clear();
   }
+  free_.clear();
+}
+
+void CpuDevice::trim() noexcept {
+  release_scratch(0);
+  free_cached();
 }
 
 void CpuDevice::copy_from_host(void *dst, const void *src, int64_t bytes) {
@@ -110,10 +126,16 @@ void CpuDevice::memory(int64_t &in_use, int64_t &peak, int64_t &reserved) {
 }
 
 void CpuDevice::begin_op() {
-  for (const Block &block : scratch_) release(block.memory, block.bytes);
-  scratch_.clear();
+  release_scratch(0);
   // OpenMP keeps the number per calling thread, and Java may call from any of its own.
   if (omp_get_max_threads() != threads_) omp_set_num_threads(threads_);
+}
+
+void CpuDevice::release_scratch(size_t keep) noexcept {
+  while (scratch_.size() > keep) {
+    give(scratch_.back().memory, scratch_.back().size);
+    scratch_.pop_back();
+  }
 }
 
 Gemm &CpuDevice::gemm() {
@@ -122,9 +144,11 @@ Gemm &CpuDevice::gemm() {
 }
 
 void *CpuDevice::scratch_bytes(int64_t bytes) {
+  if (bytes < 0 || bytes > kLargest) fail(RL_OUT_OF_MEMORY, "needs too much scratch memory for shapes of this size");
   scratch_.reserve(scratch_.size() + 1);
-  void *memory = allocate(bytes);
-  scratch_.push_back({memory, bytes});
+  const int64_t size = rounded_size(bytes);
+  void *memory = take(size);
+  scratch_.push_back({memory, size});
   return memory;
 }
 

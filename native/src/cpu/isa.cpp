@@ -47,6 +47,7 @@ bool has_isa(Isa isa) {
 
 Isa best_isa() {
   const char *cap = std::getenv("RLHF4J_CPU_ISA");
+  if (cap && !*cap) cap = nullptr;
   for (Isa isa : {Isa::avx512, Isa::avx2}) {
     if (cap && std::strcmp(cap, isa_name(isa)) == 0) cap = nullptr;
     if (!cap && has_isa(isa)) return isa;

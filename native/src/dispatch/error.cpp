@@ -36,9 +36,11 @@ void fail(rl_status status, const char *pattern, ...) {
   throw Error(status, std::move(text));
 }
 
-void set_last_error(const char *text) noexcept {
+void set_last_error(const char *op, const char *text) noexcept {
   try {
-    last_error = text;
+    last_error = op;
+    last_error += ": ";
+    last_error += text;
   } catch (...) {
     last_error.clear();
   }

@@ -3,6 +3,7 @@
 
 #include <cstdarg>
 #include <exception>
+#include <new>
 #include <string>
 
 #include "rlhf4j.h"
@@ -26,8 +27,8 @@ class Error : public std::exception {
 /// Throws Error(status, formatted text).
 [[noreturn, gnu::format(printf, 2, 3)]] void fail(rl_status status, const char *pattern, ...);
 
-/// Keeps `text` for rl_last_error() of this thread.
-void set_last_error(const char *text) noexcept;
+/// Keeps "op: text" for rl_last_error() of this thread; "" if there is no memory for it.
+void set_last_error(const char *op, const char *text) noexcept;
 
 /// The only way into the library: runs `body`, turning what it throws into a status and a text.
 template <class Body>
@@ -36,16 +37,16 @@ rl_status guard(const char *op, Body &&body) noexcept {
     body();
     return RL_OK;
   } catch (const Error &e) {
-    set_last_error((std::string(op) + ": " + e.what()).c_str());
+    set_last_error(op, e.what());
     return e.status();
   } catch (const std::bad_alloc &) {
-    set_last_error((std::string(op) + ": out of memory").c_str());
+    set_last_error(op, "out of memory");
     return RL_OUT_OF_MEMORY;
   } catch (const std::exception &e) {
-    set_last_error((std::string(op) + ": " + e.what()).c_str());
+    set_last_error(op, e.what());
     return RL_INTERNAL;
   } catch (...) {
-    set_last_error((std::string(op) + ": unknown failure").c_str());
+    set_last_error(op, "unknown failure");
     return RL_INTERNAL;
   }
 }

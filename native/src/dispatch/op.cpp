@@ -131,28 +131,34 @@ Arg Op::resolve(const char *name, const rl_tensor *tensor, bool output) {
   RL_REQUIRE(t.offset >= 0 && t.offset % size == 0, "%s: offset %lld is not a multiple of the element's %lld bytes", name,
              static_cast<long long>(t.offset), static_cast<long long>(size));
   RL_REQUIRE(t.offset <= buffer.bytes && span * size <= buffer.bytes - t.offset,
-             "%s: shape %s of %s at offset %lld needs %lld bytes, its buffer has %lld", name, shape_text(v).c_str(),
-             dtype_name(t.dtype), static_cast<long long>(t.offset), static_cast<long long>(t.offset + span * size),
+             "%s: shape %s of %s needs %lld bytes from offset %lld on, its buffer has %lld", name, shape_text(v).c_str(),
+             dtype_name(t.dtype), static_cast<long long>(span * size), static_cast<long long>(t.offset),
              static_cast<long long>(buffer.bytes));
   v.data = static_cast<char *>(buffer.data) + t.offset;
-  if (count_ < kInline) {
-    seen_[count_] = {name, v, output};
-  } else {
-    more_.push_back({name, v, output});
-  }
-  count_++;
+  remember(name, v, output);
   return Arg(name, v);
 }
 
+void Op::remember(const char *name, const View &view, bool output) {
+  if (count_ < kFew) {
+    few_[count_] = {name, view, output};
+  } else {
+    more_.push_back({name, view, output});
+  }
+  count_++;
+}
+
 const Weight &Op::weight(const char *name, rl_weight handle) {
+  const std::shared_ptr<Device> device = device_of_weight(handle);
+  if (!device) fail(RL_INVALID_HANDLE, "%s: the weight is closed or was never opened", name);
+  adopt(name, device);
   WeightEntry entry;
-  if (!find_weight(handle, entry)) fail(RL_INVALID_HANDLE, "%s: the weight is closed or was never opened", name);
-  adopt(name, entry.device);
   if (!find_weight(handle, entry)) fail(RL_INVALID_HANDLE, "%s: the weight is closed or was never opened", name);
   Buffer viewed;
   if (entry.viewed && !find_buffer(entry.viewed, viewed)) {
     fail(RL_INVALID_HANDLE, "%s: the buffer that the weight refers to is closed", name);
   }
+  if (entry.viewed) remember(name, entry.view, false);
   return *entry.weight;  // alive while the device is locked
 }
 

@@ -54,15 +54,15 @@ class Op {
     bool output;
   };
   Arg resolve(const char *name, const rl_tensor *tensor, bool output);
+  void remember(const char *name, const View &view, bool output);
+  const Seen &seen(int i) const { return i < kFew ? few_[i] : more_[static_cast<size_t>(i - kFew)]; }
   void adopt(const char *name, const std::shared_ptr<Device> &device);
 
   std::shared_ptr<Device> device_;
   std::unique_lock<std::mutex> lock_;
-  const Seen &seen(int i) const { return i < kInline ? seen_[i] : more_[static_cast<size_t>(i - kInline)]; }
-
-  static constexpr int kInline = 16;  // tensors without a heap allocation; only LoRA's segments need more
-  Seen seen_[kInline];
-  std::vector<Seen> more_;
+  static constexpr int kFew = 24;
+  Seen few_[kFew];          // no allocation in the common case
+  std::vector<Seen> more_;  // lora: four tensors per segment
   int count_ = 0;
 };
 

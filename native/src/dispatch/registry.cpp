@@ -15,6 +15,7 @@ class Table {
     if (free_.empty()) {
       slot = static_cast<uint32_t>(slots_.size());
       slots_.emplace_back();
+      free_.reserve(slots_.capacity());  // so that remove() cannot fail
     } else {
       slot = free_.back();
       free_.pop_back();
@@ -31,7 +32,7 @@ class Table {
     return s.live && s.generation == static_cast<uint32_t>(handle >> 32) ? &s.value : nullptr;
   }
 
-  T remove(uint64_t handle) {
+  T remove(uint64_t handle) noexcept {
     Slot &s = slots_[(handle & 0xffffffffu) - 1];
     T value = std::move(s.value);
     s.value = T{};
@@ -44,6 +45,7 @@ class Table {
   template <class Predicate>
   std::vector<T> remove_if(Predicate &&predicate) {
     std::vector<T> removed;
+    removed.reserve(slots_.size() - free_.size());
     for (size_t i = 0; i < slots_.size(); i++) {
       if (slots_[i].live && predicate(slots_[i].value)) {
         removed.push_back(remove((static_cast<uint64_t>(slots_[i].generation) << 32) | (i + 1)));
@@ -62,22 +64,26 @@ class Table {
   std::vector<uint32_t> free_;
 };
 
-// Lock order: a device's mutex first, then this one. Held for look-ups only.
-std::mutex tables_mutex;
-Table<std::shared_ptr<Device>> devices;
-Table<Buffer> buffers;
-Table<WeightEntry> weights;
+struct Tables {
+  std::mutex mutex;  // lock order: a device's mutex first, then this one; held for look-ups only
+  Table<std::shared_ptr<Device>> devices;
+  Table<Buffer> buffers;
+  Table<WeightEntry> weights;
+};
+
+// Never destroyed: a process may end while threads of the JVM are still inside an op.
+Tables &tables = *new Tables;
 
 }  // namespace
 
 rl_device register_device(std::shared_ptr<Device> device) {
-  std::lock_guard lock(tables_mutex);
-  return devices.add(std::move(device));
+  std::lock_guard lock(tables.mutex);
+  return tables.devices.add(std::move(device));
 }
 
 std::shared_ptr<Device> find_device(rl_device handle) {
-  std::lock_guard lock(tables_mutex);
-  auto *device = devices.find(handle);
+  std::lock_guard lock(tables.mutex);
+  auto *device = tables.devices.find(handle);
   if (!device) fail(RL_INVALID_HANDLE, "device is closed or was never opened");
   return *device;
 }
@@ -88,11 +94,11 @@ void close_device(rl_device handle) {
   std::vector<Buffer> old_buffers;
   std::vector<WeightEntry> old_weights;
   {
-    std::lock_guard lock(tables_mutex);
-    if (!devices.find(handle)) fail(RL_INVALID_HANDLE, "device is closed or was never opened");
-    devices.remove(handle);
-    old_buffers = buffers.remove_if([&](const Buffer &b) { return b.device == device; });
-    old_weights = weights.remove_if([&](const WeightEntry &w) { return w.device == device; });
+    std::lock_guard lock(tables.mutex);
+    if (!tables.devices.find(handle)) fail(RL_INVALID_HANDLE, "device is closed or was never opened");
+    old_buffers = tables.buffers.remove_if([&](const Buffer &b) { return b.device == device; });
+    old_weights = tables.weights.remove_if([&](const WeightEntry &w) { return w.device == device; });
+    tables.devices.remove(handle);
   }
   old_weights.clear();
   for (Buffer &b : old_buffers) device->release(b.data, b.bytes);
@@ -100,13 +106,13 @@ void close_device(rl_device handle) {
 }
 
 rl_buffer register_buffer(Buffer buffer) {
-  std::lock_guard lock(tables_mutex);
-  return buffers.add(std::move(buffer));
+  std::lock_guard lock(tables.mutex);
+  return tables.buffers.add(std::move(buffer));
 }
 
 bool find_buffer(rl_buffer handle, Buffer &out) {
-  std::lock_guard lock(tables_mutex);
-  Buffer *b = buffers.find(handle);
+  std::lock_guard lock(tables.mutex);
+  Buffer *b = tables.buffers.find(handle);
   if (b) out = *b;
   return b != nullptr;
 }
@@ -116,37 +122,39 @@ void free_buffer(rl_buffer handle) {
   if (!find_buffer(handle, buffer)) fail(RL_INVALID_HANDLE, "buffer is closed or was never opened");
   std::lock_guard device_lock(buffer.device->mutex);
   {
-    std::lock_guard lock(tables_mutex);
-    if (!buffers.find(handle)) fail(RL_INVALID_HANDLE, "buffer is closed or was never opened");
-    buffers.remove(handle);
+    std::lock_guard lock(tables.mutex);
+    if (!tables.buffers.find(handle)) fail(RL_INVALID_HANDLE, "buffer is closed or was never opened");
+    tables.buffers.remove(handle);
   }
   buffer.device->release(buffer.data, buffer.bytes);
 }
 
 rl_weight register_weight(WeightEntry entry) {
-  std::lock_guard lock(tables_mutex);
-  return weights.add(std::move(entry));
+  std::lock_guard lock(tables.mutex);
+  return tables.weights.add(std::move(entry));
+}
+
+std::shared_ptr<Device> device_of_weight(rl_weight handle) {
+  std::lock_guard lock(tables.mutex);
+  const WeightEntry *w = tables.weights.find(handle);
+  return w ? w->device : nullptr;
 }
 
 bool find_weight(rl_weight handle, WeightEntry &out) {
-  std::lock_guard lock(tables_mutex);
-  WeightEntry *w = weights.find(handle);
+  std::lock_guard lock(tables.mutex);
+  const WeightEntry *w = tables.weights.find(handle);
   if (w) out = *w;
   return w != nullptr;
 }
 
 void free_weight(rl_weight handle) {
-  WeightEntry entry;
-  if (!find_weight(handle, entry)) fail(RL_INVALID_HANDLE, "weight is closed or was never opened");
-  std::lock_guard device_lock(entry.device->mutex);
-  WeightEntry removed;
-  {
-    std::lock_guard lock(tables_mutex);
-    if (!weights.find(handle)) fail(RL_INVALID_HANDLE, "weight is closed or was never opened");
-    removed = weights.remove(handle);
-  }
-  entry.weight.reset();
-  removed.weight.reset();  // the last owner: its memory goes back under the device's mutex
+  const std::shared_ptr<Device> device = device_of_weight(handle);
+  if (!device) fail(RL_INVALID_HANDLE, "weight is closed or was never opened");
+  std::lock_guard device_lock(device->mutex);
+  WeightEntry removed;  // the last owner: its memory goes back under the device's mutex
+  std::lock_guard lock(tables.mutex);
+  if (!tables.weights.find(handle)) fail(RL_INVALID_HANDLE, "weight is closed or was never opened");
+  removed = tables.weights.remove(handle);
 }
 
 }  // namespace rl

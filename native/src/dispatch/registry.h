@@ -17,6 +17,7 @@ struct WeightEntry {
   std::shared_ptr<Device> device;
   std::shared_ptr<Weight> weight;
   rl_buffer viewed;  // the buffer a view refers to, which must be alive at each use; 0 for packed weights
+  View view;         // what it refers to there: outputs must not overlap it
 };
 
 rl_device register_device(std::shared_ptr<Device> device);
@@ -30,6 +31,9 @@ bool find_buffer(rl_buffer handle, Buffer &out);
 void free_buffer(rl_buffer handle);
 
 rl_weight register_weight(WeightEntry entry);
+/// Null if the handle is closed or was never opened.
+std::shared_ptr<Device> device_of_weight(rl_weight handle);
+/// Only with the mutex of the weight's device held, under which the entry must die again: it may be the last owner.
 bool find_weight(rl_weight handle, WeightEntry &out);
 void free_weight(rl_weight handle);
 

@@ -5,6 +5,8 @@ import java.util.List;
 import java.util.Set;
 import org.rlhf4j.InputException;
 import org.rlhf4j.checkpoint.ModelFiles;
+import org.rlhf4j.config.RuntimeConfig;
+import org.rlhf4j.config.StageConfig;
 import org.rlhf4j.graph.Parameters;
 import org.rlhf4j.lora.LoraAdapter;
 import org.rlhf4j.lora.PeftAdapter;
@@ -14,6 +16,7 @@ import org.rlhf4j.nn.Policy;
 import org.rlhf4j.nn.RewardModel;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
+import org.rlhf4j.tokenizer.Tokenizer;
 
 /** A model's files, the device, and the model on it. */
 final class LoadedModel implements AutoCloseable {
@@ -60,6 +63,19 @@ final class LoadedModel implements AutoCloseable {
     return open(model, options.device, options.threads, options.dtype, false);
   }
 
+  /** Loads what a stage's configuration names. */
+  static LoadedModel open(StageConfig config, boolean trainable) {
+    if (config.runtime().quantization() != RuntimeConfig.Quantization.NONE) {
+      throw config.settings().problem("quantization", "this version has 'none' only");
+    }
+    return open(
+        config.paths().requiredModel(),
+        config.runtime().device(),
+        config.runtime().threads(),
+        config.runtime().precision().name().toLowerCase(java.util.Locale.ROOT),
+        trainable);
+  }
+
   /** auto: f32 for checkpoints that are stored so, bf16 for all others. */
   static DType dtype(String name, ModelFiles files) {
     return switch (name) {
@@ -86,6 +102,10 @@ final class LoadedModel implements AutoCloseable {
   /** Whether the model brought a tokenizer: without one, only token ids can be given. */
   boolean hasTokenizer() {
     return files.isGguf() || java.nio.file.Files.isRegularFile(files.path().resolve("tokenizer.json"));
+  }
+
+  Tokenizer tokenizerOrNull() {
+    return hasTokenizer() ? files.tokenizer() : null;
   }
 
   ModelConfig config() {

@@ -48,7 +48,7 @@ public final class Keys {
               .orElse(1024, SFT, REWARD)
               .orElse(0, PPO)
               .atLeast(0),
-          Key.of("append_eos", FLAG, "end each completion with EOS").orElse(true, SFT, REWARD),
+          Key.of("append_eos", FLAG, "end each completion with EOS").orElse(true, SFT).orElse(false, REWARD),
           Key.of("shuffle", FLAG, "false: batches and minibatches in the order of the file")
               .orElse(true),
           Key.of("skip_bad_lines", FLAG, "count bad lines and go on").orElse(false),

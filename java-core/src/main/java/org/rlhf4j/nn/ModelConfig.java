@@ -115,7 +115,7 @@ public record ModelConfig(
   }
 
   private static int required(JsonNode json, String key, String where) {
-    if (!json.path(key).isInt() || json.get(key).asInt() <= 0) {
+    if (!json.path(key).isIntegralNumber() || json.get(key).asInt() <= 0) {
       throw new InputException(where + ": expected a positive number for '" + key + "', found " + json.path(key));
     }
     return json.get(key).asInt();

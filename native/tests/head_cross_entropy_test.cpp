@@ -1,0 +1,87 @@
+#include "head_reference.h"
+
+namespace rl::test {
+namespace {
+
+class HeadCrossEntropy
+    : public testing::TestWithParam<std::tuple<std::tuple<int64_t, int64_t, int64_t>, int32_t, bool>> {};
+
+TEST_P(HeadCrossEntropy, MatchesReference) {
+  const auto [shape, dtype, packed] = GetParam();
+  const auto [rows, v, h] = shape;
+  const float scale = 0.25f;
+  const size_t vocabulary = static_cast<size_t>(v), hidden = static_cast<size_t>(h);
+  const Floats x = random_floats(rows * h, 1, dtype), w = random_floats(v * h, 2, dtype);
+  Ints ids = random_ids(rows, v, 5);
+  for (size_t t = 0; t < ids.size(); t += 3) {
+    if (t % 2) ids[t] = -100;
+  }
+  Tensor tx({rows, h}, x, dtype), tw({v, h}, w, dtype), targets({rows}, ids), loss({2}), gx({rows, h}, dtype);
+  Tensor gw({v, h}, Floats(w.size(), 1.0f));
+  WeightHandle weight(tw, packed);
+
+  const Doubles p = log_softmax(doubles(x), doubles(w), hidden, 1);
+  Doubles dz(p.size());
+  double want = 0, number = 0;
+  for (size_t t = 0; t < ids.size(); t++) {
+    if (ids[t] < 0) continue;
+    number++;
+    want -= p[t * vocabulary + static_cast<size_t>(ids[t])];
+    for (size_t j = 0; j < vocabulary; j++) {
+      const double hit = j == static_cast<size_t>(ids[t]) ? 1 : 0;
+      dz[t * vocabulary + j] = static_cast<double>(scale) * (std::exp(p[t * vocabulary + j]) - hit);
+    }
+  }
+  const HeadGradients gradients = head_gradients(dz, doubles(x), doubles(w), hidden, 1);
+  const Floats want_loss = {static_cast<float>(want), static_cast<float>(number)};
+
+  RL_CHECK(rl_head_cross_entropy(loss, gx, gw, tx, weight, targets, scale));
+  expect_matches(loss.get(), want_loss, RL_F32, "loss");
+  expect_matches(gx.get(), gradients.x, dtype, "gradX", true);
+  expect_matches(gw.get(), gradients.w, dtype, "gradW", true);
+
+  // gradX alone goes another way, and so does the loss alone.
+  gx.set(Floats(x.size(), 9.0f));
+  RL_CHECK(rl_head_cross_entropy(loss, gx, nullptr, tx, weight, targets, scale));
+  expect_matches(loss.get(), want_loss, RL_F32, "loss");
+  expect_matches(gx.get(), gradients.x, dtype, "gradX", true);
+  RL_CHECK(rl_head_cross_entropy(loss, nullptr, nullptr, tx, weight, targets, scale));
+  expect_matches(loss.get(), want_loss, RL_F32, "loss");
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, HeadCrossEntropy,
+                         testing::Combine(head_shapes(), testing::Values(RL_F32, RL_BF16), testing::Bool()));
+
+TEST(HeadCrossEntropyGradient, AgreesWithCentralDifferences) {
+  const Floats x = random_floats(3 * 5, 1), w = random_floats(11 * 5, 2);
+  Tensor tx({3, 5}, x), tw({11, 5}, w), targets({3}, Ints{4, -100, 10}), loss({2}), gx({3, 5}),
+      gw({11, 5}, Floats(55, 0.0f));
+  WeightHandle weight(tw, true);
+  RL_CHECK(rl_head_cross_entropy(loss, gx, gw, tx, weight, targets, 1));
+  auto f = [&](const Doubles &vx, const Doubles &vw) {
+    const Doubles p = log_softmax(vx, vw, 5, 1);
+    return -p[4] - p[22 + 10];
+  };
+  expect_matches(gx.get(), central_differences(doubles(x), [&](const Doubles &q) { return f(q, doubles(w)); }), RL_F32,
+                 "gradX", true);
+  expect_matches(gw.get(), central_differences(doubles(w), [&](const Doubles &q) { return f(doubles(x), q); }), RL_F32,
+                 "gradW", true);
+}
+
+TEST(HeadCrossEntropyErrors, NamesOpArgumentExpectedAndFound) {
+  Tensor x({2, 4}), w({8, 4}), loss({2}), bad({2}, Ints{-100, -1}), all({2}, Ints{-100, -100}),
+      gx({2, 4}, Floats(8, 5.0f)), gw({8, 3});
+  WeightHandle weight(w, true);
+  expect_error(rl_head_cross_entropy(loss, gx, nullptr, x, weight, bad, 1), RL_INVALID_ARGUMENT,
+               {"head_cross_entropy", "targets[1] is -1, expected 0 to 7 or -100"});
+  expect_error(rl_head_cross_entropy(x, gx, nullptr, x, weight, all, 1), RL_INVALID_ARGUMENT,
+               {"loss: expected shape [2], found [2,4]"});
+  expect_error(rl_head_cross_entropy(loss, gx, gw, x, weight, all, 1), RL_INVALID_ARGUMENT,
+               {"gradW: expected shape [8,4], found [8,3]"});
+  RL_CHECK(rl_head_cross_entropy(loss, gx, nullptr, x, weight, all, 1));
+  EXPECT_EQ(loss.get(), (Floats{0, 0}));
+  EXPECT_EQ(gx.get(), Floats(8, 0.0f));
+}
+
+}  // namespace
+}  // namespace rl::test
