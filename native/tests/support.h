@@ -129,6 +129,29 @@ class WeightHandle {
   rl_weight handle_ = 0;
 };
 
+/// A view of `shape` whose rows are columns of a wider matrix: it starts at column `from` and keeps the matrix's row stride.
+inline rl_tensor columns(const rl_tensor *matrix, int64_t from, const std::vector<int64_t> &shape) {
+  rl_tensor view = *matrix;
+  view.offset += from * (view.dtype == RL_BF16 || view.dtype == RL_F16 ? 2 : view.dtype == RL_U8 ? 1 : 4);
+  view.rank = static_cast<int32_t>(shape.size());
+  int64_t stride = 1;
+  for (int i = view.rank - 1; i >= 0; i--) {
+    view.shape[i] = shape[static_cast<size_t>(i)];
+    view.stride[i] = i == 0 ? matrix->stride[0] : stride;
+    stride *= view.shape[i];
+  }
+  return view;
+}
+
+/// Columns from .. from + n of a dense [rows, width] matrix.
+inline Floats slice(const Floats &matrix, int64_t width, int64_t from, int64_t n) {
+  Floats out;
+  for (size_t row = 0; row < matrix.size(); row += static_cast<size_t>(width)) {
+    for (int64_t i = 0; i < n; i++) out.push_back(matrix[row + static_cast<size_t>(from + i)]);
+  }
+  return out;
+}
+
 /// Normal numbers, rounded to bf16 if the tensor they are for is bf16: then the reference sees what the kernel sees.
 inline Floats random_floats(int64_t n, uint32_t seed, int32_t dtype = RL_F32, float scale = 1) {
   std::mt19937 engine(seed);
