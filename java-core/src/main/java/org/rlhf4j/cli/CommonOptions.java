@@ -1,5 +1,6 @@
 package org.rlhf4j.cli;
 
+import org.rlhf4j.report.Log;
 import picocli.CommandLine.Option;
 
 /** The flags that every command has. */
@@ -39,7 +40,11 @@ public final class CommonOptions {
   @Option(
       names = "--log-level",
       paramLabel = "error|warn|info|debug",
-      defaultValue = "info",
-      description = "debug also prints stack traces (default: ${DEFAULT-VALUE})")
-  String logLevel = "info";
+      description = "debug also prints stack traces (default: info, with --quiet warn)")
+  private String logLevel;
+
+  /** To be called first by every command: sets the log's level, or refuses one that does not exist. */
+  void configureLog() {
+    Log.configure(logLevel, quiet);
+  }
 }

@@ -9,7 +9,6 @@ import java.util.stream.Stream;
 import org.rlhf4j.InputException;
 import org.rlhf4j.demo.Demo;
 import org.rlhf4j.demo.DemoResult;
-import org.rlhf4j.report.Log;
 import org.rlhf4j.report.Progress;
 import org.rlhf4j.tensor.Device;
 import picocli.CommandLine.Command;
@@ -31,7 +30,7 @@ final class DemoCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
-    Log.configure(common.logLevel, common.quiet);
+    common.configureLog();
     Path folder = out == null ? free(Path.of("runs", "demo")) : out;
     if (Files.isRegularFile(folder) || (Files.isDirectory(folder) && !isEmpty(folder))) {
       throw InputException.at(folder, "expected a new or empty folder for --out, found one that is in use");

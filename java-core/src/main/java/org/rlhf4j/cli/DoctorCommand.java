@@ -19,6 +19,7 @@ final class DoctorCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
+    common.configureLog();
     Map<String, Object> document = new LinkedHashMap<>();
     document.put("java", System.getProperty("java.runtime.version"));
     document.put("native", Native.buildInfo());

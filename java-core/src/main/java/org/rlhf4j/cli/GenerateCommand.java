@@ -50,10 +50,11 @@ final class GenerateCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
+    common.configureLog();
     check();
     try (LoadedModel model = LoadedModel.open(input.model, common);
         LoraAdapter adapter = model.adapter(input.adapter, false)) {
-      List<int[]> prompts = input.prompts(model, chat, system);
+      List<int[]> prompts = input.prompts(model, chat, system, maxNewTokens);
       GenerationConfig config =
           new GenerationConfig(
               maxNewTokens,

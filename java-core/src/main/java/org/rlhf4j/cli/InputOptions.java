@@ -12,16 +12,13 @@ import org.rlhf4j.data.Text;
 import org.rlhf4j.data.Texts;
 import org.rlhf4j.data.TokenIds;
 import org.rlhf4j.lora.PeftAdapter;
+import org.rlhf4j.report.Log;
 import org.rlhf4j.tokenizer.ChatTemplate;
 import org.rlhf4j.tokenizer.Message;
-import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 import picocli.CommandLine.Option;
 
 /** The model and the sequences that a command works on. */
 public final class InputOptions {
-  private static final Logger LOG = LoggerFactory.getLogger(InputOptions.class);
-
   @Option(names = "--model", paramLabel = "PATH", description = "a Hugging Face folder or a GGUF file")
   Path model;
 
@@ -45,12 +42,22 @@ public final class InputOptions {
 
   /** Sequences to judge: as they are, conversations as the chat template renders them. */
   List<int[]> sequences(LoadedModel model) {
-    return read(model, false, null, false);
+    return fitting(read(model, false, null, false), model, 0);
   }
 
-  /** Prompts to continue. */
-  List<int[]> prompts(LoadedModel model, boolean chat, String system) {
-    return read(model, chat, system, true);
+  /** Prompts to continue by up to {@code newTokens}. */
+  List<int[]> prompts(LoadedModel model, boolean chat, String system, int newTokens) {
+    return fitting(read(model, chat, system, true), model, newTokens);
+  }
+
+  /** Positions beyond those that a model was trained on are allowed, and its answers there worth little. */
+  private static List<int[]> fitting(List<int[]> sequences, LoadedModel model, int newTokens) {
+    int longest = sequences.stream().mapToInt(s -> s.length).max().orElse(0) + newTokens;
+    if (longest > model.config().maxPositions()) {
+      Log.of(InputOptions.class)
+          .warn("{} tokens are more than the {} that the model is made for", longest, model.config().maxPositions());
+    }
+    return sequences;
   }
 
   private List<int[]> read(LoadedModel loaded, boolean chat, String system, boolean toContinue) {
@@ -79,7 +86,7 @@ public final class InputOptions {
               loaded.hasTokenizer() ? files.tokenizer() : null,
               files.chatTemplate().orElse(null),
               options);
-      read.notes().forEach(LOG::warn);
+      read.notes().forEach(Log.of(InputOptions.class)::warn);
       return read.records().stream().map(Text::ids).toList();
     }
     List<int[]> all = new ArrayList<>();

@@ -39,6 +39,7 @@ final class InspectCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
+    common.configureLog();
     Path what = path != null ? path : model;
     if (what == null) {
       throw new InputException("expected a path to inspect, found none");

@@ -34,6 +34,7 @@ final class LogprobsCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
+    common.configureLog();
     try (LoadedModel model = LoadedModel.open(input.model, common);
         LoraAdapter adapter = model.adapter(input.adapter, false)) {
       input.requireValueHead(values);

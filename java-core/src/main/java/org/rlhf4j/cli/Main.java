@@ -53,16 +53,16 @@ public final class Main implements Callable<Integer> {
         });
     line.setExecutionExceptionHandler((e, commandLine, result) -> report(e, args));
     line.setExitCodeExceptionMapper(e -> FAILED);
-    return line.execute(args);
+    try {
+      return line.execute(args);
+    } catch (StackOverflowError | OutOfMemoryError e) {
+      return report(e, args);
+    }
   }
 
-  private static int report(Exception e, String[] args) {
+  private static int report(Throwable e, String[] args) {
     if (debug(args)) {
       e.printStackTrace();
-    }
-    if (e instanceof InterruptedRunException) {
-      System.err.println("rlhf4j: " + e.getMessage());
-      return INTERRUPTED;
     }
     if (e instanceof InputException) {
       System.err.println("rlhf4j: " + e.getMessage());

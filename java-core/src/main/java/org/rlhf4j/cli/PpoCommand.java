@@ -94,18 +94,20 @@ final class PpoCommand extends TrainingCommand {
             file,
             model.tokenizerOrNull(),
             model.files().chatTemplate().orElse(null),
-            StageOptions.reading(config, model).withUseChatTemplate(config.queryTemplate().equals("chat")));
+            StageOptions.reading(config, model));
     data.notes().forEach(log::info);
     queries = data.records().stream().map(Query::ids).toList();
   }
 
-  /** The policy starts from {@code adapter}; then the reference is a frozen copy of it, else the bare base. */
+  /** The policy starts from {@code adapter}; then the reference is a frozen copy of it, unless the bare base is asked for. */
   private void loadRoles(PpoConfig config) {
     if (config.paths().adapter().isPresent()) {
       policy = model.policy(config.paths().adapter().get(), true);
-      reference = model.adapter(config.paths().adapter().get(), false);
+      if (config.reference().equals("adapter")) {
+        reference = model.adapter(config.paths().adapter().get(), false);
+      }
     } else {
-      policy = Policy.create(model.lm(), config.lora().toLoraConfig(), config.training().seed());
+      policy = Policy.create(model.lm(), StageOptions.lora(config, config.lora(), model), config.training().seed());
     }
     reward = config.paths().rewardAdapter().map(folder -> model.rewardModel(folder, false)).orElse(null);
   }
@@ -148,6 +150,7 @@ final class PpoCommand extends TrainingCommand {
 
   /** Answers to the first queries, with the same random numbers before and after. */
   private void samples(RunFolder folder, long step, String when, PpoConfig config) {
+    folder.forgetSamples(when);
     List<int[]> some = queries.subList(0, Math.min(queries.size(), config.numSampleGenerations()));
     if (some.isEmpty() || !model.hasTokenizer()) {
       return;

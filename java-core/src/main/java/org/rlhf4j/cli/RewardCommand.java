@@ -62,7 +62,7 @@ final class RewardCommand extends TrainingCommand {
             .adapter()
             .map(folder -> model.rewardModel(folder, true))
             .orElseGet(
-                () -> RewardModel.create(model.lm(), config.lora().toLoraConfig(), config.training().seed()));
+                () -> RewardModel.create(model.lm(), StageOptions.lora(config, config.lora(), model), config.training().seed()));
   }
 
   @Override

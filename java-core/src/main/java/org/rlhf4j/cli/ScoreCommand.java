@@ -17,6 +17,7 @@ final class ScoreCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
+    common.configureLog();
     if (input.adapter == null) {
       throw new InputException("--adapter: expected the reward model's adapter folder, found nothing");
     }

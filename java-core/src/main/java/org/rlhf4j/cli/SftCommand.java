@@ -62,7 +62,7 @@ final class SftCommand extends TrainingCommand {
                   () ->
                       new LoraAdapter(
                           model.device(),
-                          config.lora().toLoraConfig(),
+                          StageOptions.lora(config, config.lora(), model),
                           CausalLm.modules(model.config()),
                           List.of(),
                           true,

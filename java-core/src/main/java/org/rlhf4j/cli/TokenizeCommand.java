@@ -47,6 +47,7 @@ final class TokenizeCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
+    common.configureLog();
     if (texts.isEmpty() == (data == null)) {
       throw new InputException("expected one of --text and --data");
     }
