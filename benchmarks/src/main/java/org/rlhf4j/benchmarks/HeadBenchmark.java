@@ -34,7 +34,7 @@ public class HeadBenchmark extends OpBenchmark {
 
   @Setup
   public void setUp() {
-    weight = Weight.pack(random(dtype, 0.1, VOCABULARY, HIDDEN));
+    weight = Weight.pack(randomUpTo(0.05, dtype, VOCABULARY, HIDDEN));
     x = random(dtype, ROWS, HIDDEN);
     xRef = random(dtype, ROWS, HIDDEN);
     gradX = scope.allocate(dtype, ROWS, HIDDEN);

@@ -35,7 +35,7 @@ public class LoraBenchmark extends OpBenchmark {
     gradX = scope.zeros(dtype, rows, HIDDEN);
     gradY = random(dtype, rows, 2 * INNER).columns(INNER, 2 * INNER);
     Tensor a = random(DType.F32, RANK, HIDDEN);
-    Tensor b = random(DType.F32, 0.01, INNER, RANK);
+    Tensor b = randomUpTo(0.01, DType.F32, INNER, RANK);
     Tensor gradA = scope.zeros(DType.F32, RANK, HIDDEN);
     Tensor gradB = scope.zeros(DType.F32, INNER, RANK);
     segments = List.of(new LoraSegment(0, rows, 2, a, b, gradA, gradB));

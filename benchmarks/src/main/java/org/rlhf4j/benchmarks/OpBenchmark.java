@@ -52,12 +52,17 @@ public abstract class OpBenchmark {
     device.close();
   }
 
-  /** Values from ±0.5 · {@code scale}, the same in every run. */
-  Tensor random(DType dtype, double scale, long... shape) {
+  /** Values from ±1, the same in every run. */
+  Tensor random(DType dtype, long... shape) {
+    return randomUpTo(1, dtype, shape);
+  }
+
+  /** Values from ±{@code bound}. */
+  Tensor randomUpTo(double bound, DType dtype, long... shape) {
     Tensor y = scope.allocate(dtype, shape);
     float[] values = new float[(int) y.elements()];
     for (int i = 0; i < values.length; i++) {
-      values[i] = (float) ((random.nextDouble() - 0.5) * scale);
+      values[i] = (float) ((random.nextDouble() * 2 - 1) * bound);
     }
     if (dtype == DType.F32) {
       return y.copyFrom(values);
@@ -66,10 +71,6 @@ public abstract class OpBenchmark {
       Kernels.copy(y, staging.allocate(DType.F32, shape).copyFrom(values));
     }
     return y;
-  }
-
-  Tensor random(DType dtype, long... shape) {
-    return random(dtype, 2, shape);
   }
 
   /** Ids of the vocabulary. */
