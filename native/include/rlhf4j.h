@@ -163,11 +163,18 @@ RL_API rl_status rl_linear(const rl_tensor *y, const rl_tensor *x, rl_weight wei
 /* gradX = gradY W, or += with accumulate. gradX float [T,K], gradY float [T,N] in W's dtype. Rows may be strided. */
 RL_API rl_status rl_linear_backward_input(const rl_tensor *gradX, const rl_tensor *gradY, rl_weight weight,
                                           int32_t accumulate);
-/* gradW += gradY^T x, gradBias += sum_t gradY. gradW f32 [N,K], gradBias f32 [N] or null. Rows of x, gradY may be strided. */
+/*
+ * gradW += gradY^T x, gradBias += sum_t gradY. gradW f32 [N,K], gradBias f32 [N] or null; x, gradY float of one dtype, rows
+ * may be strided.
+ */
 RL_API rl_status rl_linear_backward_weight(const rl_tensor *gradW, const rl_tensor *gradBias, const rl_tensor *gradY,
                                            const rl_tensor *x);
 
-/* Dropout by counter: element (row, column) is kept by Philox4x32-10(seed, stream; row, column); see DESIGN 2. p = 0: none. */
+/*
+ * Dropout by counter: element (row, column) is dropped if u < p, where u is the upper 24 bits, as a number in [0,1), of
+ * word column % 4 of Philox4x32-10(key = seed; counter = stream's low half, its high half, row, column / 4).
+ * 0 <= p < 1; p = 0: none.
+ */
 typedef struct rl_dropout {
   float p;
   int32_t reserved;
@@ -189,7 +196,8 @@ typedef struct rl_lora_segment {
 
 /*
  * LoRA (Hu et al. 2021) by segments: for rows t of segment s,  h[t] = drop(x[t]) a_s^T,  y[t] += scale_s h[t] b_s^T.
- * Rows in no segment are left as they are. Segments ascend and do not overlap; r may differ between them (r <= 512).
+ * Rows in no segment are left as they are. At most 1024 segments, which ascend and do not overlap; r may differ between them
+ * (r <= 512). Several segments may name one adapter.
  * y float [T,N] (+=), x float [T,K]; rows of both may be strided. h f32 [T,R], R >= the largest r: kept for the
  * backward. drop divides what it keeps by 1 - p; dropout may be null.
  */
@@ -236,7 +244,7 @@ RL_API rl_status rl_attention_decode(const rl_tensor *o, const rl_tensor *q, con
 /*
  * Language-model head fused with log-softmax; logits z = x W^T / temperature are made in chunks and never kept.
  * logp[t] = log softmax(z[t])[targets[t]]; entropy[t] = -sum_v p log p; lse[t] = logsumexp(z[t]).
- * x float [T,H] in W's dtype; targets i32 [T]; logp, lse f32 [T]; entropy f32 [T] or null. temperature > 0.
+ * x float [T,H] in W's dtype; targets i32 [T] in [0,V); logp, lse f32 [T]; entropy f32 [T] or null. temperature > 0.
  */
 RL_API rl_status rl_head_logprob(const rl_tensor *logp, const rl_tensor *entropy, const rl_tensor *lse,
                                  const rl_tensor *x, rl_weight weight, const rl_tensor *targets, float temperature);
@@ -258,7 +266,8 @@ RL_API rl_status rl_head_cross_entropy(const rl_tensor *loss, const rl_tensor *g
                                        const rl_tensor *x, rl_weight weight, const rl_tensor *targets, float gradScale);
 /*
  * kl[t] = sum_v p_v (log p_v - log q_v), p = softmax(x W^T / temperature), q = softmax(xRef Wref^T / temperature).
- * weightRef may equal weight (a shared head, other hidden states). kl, lse, lseRef f32 [T].
+ * weightRef may equal weight (a shared head, other hidden states); its hidden size and dtype may differ from weight's, x and
+ * xRef are of their own weight's. kl, lse, lseRef f32 [T].
  */
 RL_API rl_status rl_head_full_kl(const rl_tensor *kl, const rl_tensor *lse, const rl_tensor *lseRef, const rl_tensor *x,
                                  rl_weight weight, const rl_tensor *xRef, rl_weight weightRef, float temperature);

@@ -3,7 +3,8 @@
 namespace rl::test {
 namespace {
 
-class HeadCrossEntropy : public testing::TestWithParam<std::tuple<std::tuple<int64_t, int64_t, int64_t>, int32_t, bool>> {};
+class HeadCrossEntropy
+    : public testing::TestWithParam<std::tuple<std::tuple<int64_t, int64_t, int64_t>, int32_t, bool>> {};
 
 TEST_P(HeadCrossEntropy, MatchesReference) {
   const auto [shape, dtype, packed] = GetParam();
@@ -53,23 +54,30 @@ INSTANTIATE_TEST_SUITE_P(Shapes, HeadCrossEntropy,
 
 TEST(HeadCrossEntropyGradient, AgreesWithCentralDifferences) {
   const Floats x = random_floats(3 * 5, 1), w = random_floats(11 * 5, 2);
-  Tensor tx({3, 5}, x), tw({11, 5}, w), targets({3}, Ints{4, -100, 10}), loss({2}), gx({3, 5}), gw({11, 5}, Floats(55, 0.0f));
+  Tensor tx({3, 5}, x), tw({11, 5}, w), targets({3}, Ints{4, -100, 10}), loss({2}), gx({3, 5}),
+      gw({11, 5}, Floats(55, 0.0f));
   WeightHandle weight(tw, true);
   RL_CHECK(rl_head_cross_entropy(loss, gx, gw, tx, weight, targets, 1));
   auto f = [&](const Doubles &vx, const Doubles &vw) {
     const Doubles p = log_softmax(vx, vw, 5, 1);
     return -p[4] - p[22 + 10];
   };
-  expect_matches(gx.get(), central_differences(doubles(x), [&](const Doubles &q) { return f(q, doubles(w)); }), RL_F32, "gradX", true);
-  expect_matches(gw.get(), central_differences(doubles(w), [&](const Doubles &q) { return f(doubles(x), q); }), RL_F32, "gradW", true);
+  expect_matches(gx.get(), central_differences(doubles(x), [&](const Doubles &q) { return f(q, doubles(w)); }), RL_F32,
+                 "gradX", true);
+  expect_matches(gw.get(), central_differences(doubles(w), [&](const Doubles &q) { return f(doubles(x), q); }), RL_F32,
+                 "gradW", true);
 }
 
 TEST(HeadCrossEntropyErrors, NamesOpArgumentExpectedAndFound) {
-  Tensor x({2, 4}), w({8, 4}), loss({2}), bad({2}, Ints{-100, -1}), all({2}, Ints{-100, -100}), gx({2, 4}, Floats(8, 5.0f)), gw({8, 3});
+  Tensor x({2, 4}), w({8, 4}), loss({2}), bad({2}, Ints{-100, -1}), all({2}, Ints{-100, -100}),
+      gx({2, 4}, Floats(8, 5.0f)), gw({8, 3});
   WeightHandle weight(w, true);
-  expect_error(rl_head_cross_entropy(loss, gx, nullptr, x, weight, bad, 1), RL_INVALID_ARGUMENT, {"head_cross_entropy", "targets[1] is -1, expected 0 to 7 or -100"});
-  expect_error(rl_head_cross_entropy(x, gx, nullptr, x, weight, all, 1), RL_INVALID_ARGUMENT, {"loss: expected shape [2], found [2,4]"});
-  expect_error(rl_head_cross_entropy(loss, gx, gw, x, weight, all, 1), RL_INVALID_ARGUMENT, {"gradW: expected shape [8,4], found [8,3]"});
+  expect_error(rl_head_cross_entropy(loss, gx, nullptr, x, weight, bad, 1), RL_INVALID_ARGUMENT,
+               {"head_cross_entropy", "targets[1] is -1, expected 0 to 7 or -100"});
+  expect_error(rl_head_cross_entropy(x, gx, nullptr, x, weight, all, 1), RL_INVALID_ARGUMENT,
+               {"loss: expected shape [2], found [2,4]"});
+  expect_error(rl_head_cross_entropy(loss, gx, gw, x, weight, all, 1), RL_INVALID_ARGUMENT,
+               {"gradW: expected shape [8,4], found [8,3]"});
   RL_CHECK(rl_head_cross_entropy(loss, gx, nullptr, x, weight, all, 1));
   EXPECT_EQ(loss.get(), (Floats{0, 0}));
   EXPECT_EQ(gx.get(), Floats(8, 0.0f));

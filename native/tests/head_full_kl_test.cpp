@@ -13,7 +13,8 @@ TEST_P(HeadFullKl, MatchesReference) {
   const size_t vocabulary = static_cast<size_t>(v);
   const Floats x = random_floats(rows * h, 1, dtype), w = random_floats(v * h, 2, dtype), g = random_floats(rows, 3);
   const Floats xr = random_floats(rows * h_ref, 4, dtype), wr = shared ? w : random_floats(v * h_ref, 5, dtype);
-  Tensor tx({rows, h}, x, dtype), tw({v, h}, w, dtype), txr({rows, h_ref}, xr, dtype), twr({v, h_ref}, wr, dtype), tg({rows}, g);
+  Tensor tx({rows, h}, x, dtype), tw({v, h}, w, dtype), txr({rows, h_ref}, xr, dtype), twr({v, h_ref}, wr, dtype),
+      tg({rows}, g);
   Tensor kl({rows}), lse({rows}), lse_ref({rows}), gx({rows, h}, dtype), gw({v, h}, Floats(w.size(), 1.0f));
   WeightHandle weight(tw, true), other(twr, false);
   const rl_weight ref = shared ? weight : other;
@@ -45,7 +46,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, HeadFullKl,
                          testing::Combine(head_shapes(), testing::Values(RL_F32, RL_BF16), testing::Bool()));
 
 TEST(HeadFullKlGradient, AgreesWithCentralDifferences) {
-  const Floats x = random_floats(3 * 5, 1), w = random_floats(11 * 5, 2), xr = random_floats(3 * 5, 3), g = random_floats(3, 4);
+  const Floats x = random_floats(3 * 5, 1), w = random_floats(11 * 5, 2), xr = random_floats(3 * 5, 3),
+               g = random_floats(3, 4);
   Tensor tx({3, 5}, x), tw({11, 5}, w), txr({3, 5}, xr), tg({3}, g), kl({3}), lse({3}), lse_ref({3}), gx({3, 5});
   WeightHandle weight(tw, true);
   RL_CHECK(rl_head_full_kl(kl, lse, lse_ref, tx, weight, txr, weight, 1));
@@ -71,10 +73,13 @@ TEST(HeadFullKlSame, IsZero) {
 TEST(HeadFullKlErrors, NamesOpArgumentExpectedAndFound) {
   Tensor x({2, 4}), xr({3, 4}), w({8, 4}), other({9, 4}), kl({2}), lse({2}), lse_ref({2}), x2({2, 4});
   WeightHandle weight(w, true), wrong(other, true);
-  expect_error(rl_head_full_kl(kl, lse, lse_ref, x, weight, x2, wrong, 1), RL_INVALID_ARGUMENT, {"head_full_kl", "weightRef: expected weight's vocabulary 8, found 9"});
-  expect_error(rl_head_full_kl(kl, lse, lse_ref, x, weight, xr, weight, 1), RL_INVALID_ARGUMENT, {"xRef: expected shape [2,4], found [3,4]"});
+  expect_error(rl_head_full_kl(kl, lse, lse_ref, x, weight, x2, wrong, 1), RL_INVALID_ARGUMENT,
+               {"head_full_kl", "weightRef: expected weight's vocabulary 8, found 9"});
+  expect_error(rl_head_full_kl(kl, lse, lse_ref, x, weight, xr, weight, 1), RL_INVALID_ARGUMENT,
+               {"xRef: expected shape [2,4], found [3,4]"});
   expect_error(rl_head_full_kl(kl, lse, lse, x, weight, x2, weight, 1), RL_INVALID_ARGUMENT, {"overlaps"});
-  expect_error(rl_head_full_kl(kl, lse, lse_ref, x, weight, x2, weight, -1), RL_INVALID_ARGUMENT, {"temperature", "found -1"});
+  expect_error(rl_head_full_kl(kl, lse, lse_ref, x, weight, x2, weight, -1), RL_INVALID_ARGUMENT,
+               {"temperature", "found -1"});
 }
 
 }  // namespace

@@ -58,7 +58,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, HeadLogprob,
 
 TEST(HeadLogprobGradient, AgreesWithCentralDifferences) {
   const int64_t rows = 3, v = 11, h = 5;
-  const Floats x = random_floats(rows * h, 1), w = random_floats(v * h, 2), g = random_floats(rows, 3), ge = random_floats(rows, 4);
+  const Floats x = random_floats(rows * h, 1), w = random_floats(v * h, 2), g = random_floats(rows, 3),
+               ge = random_floats(rows, 4);
   const Ints ids = {4, 0, 10};
   Tensor tx({rows, h}, x), tw({v, h}, w), targets({rows}, ids), tg({rows}, g), tge({rows}, ge);
   Tensor logp({rows}), entropy({rows}), lse({rows}), gx({rows, h}), gw({v, h}, Floats(w.size(), 0.0f));
@@ -75,8 +76,10 @@ TEST(HeadLogprobGradient, AgreesWithCentralDifferences) {
     }
     return sum;
   };
-  expect_matches(gx.get(), central_differences(doubles(x), [&](const Doubles &q) { return loss(q, doubles(w)); }), RL_F32, "gradX", true);
-  expect_matches(gw.get(), central_differences(doubles(w), [&](const Doubles &q) { return loss(doubles(x), q); }), RL_F32, "gradW", true);
+  expect_matches(gx.get(), central_differences(doubles(x), [&](const Doubles &q) { return loss(q, doubles(w)); }),
+                 RL_F32, "gradX", true);
+  expect_matches(gw.get(), central_differences(doubles(w), [&](const Doubles &q) { return loss(doubles(x), q); }),
+                 RL_F32, "gradW", true);
 }
 
 // e^z overflows; the largest logit lies in the last tile of the vocabulary, so earlier sums are scaled down to nothing.
@@ -97,15 +100,22 @@ TEST(HeadLogprobErrors, NamesOpArgumentExpectedAndFound) {
   Tensor x({2, 4}), w({8, 4}), logp({2}), lse({2}), short_one({1}), targets({2}, Ints{1, 8}), xb({2, 4}, RL_BF16);
   Tensor good({2}, Ints{1, 7}), negative({2}, Ints{-100, 0}), g({2}), gx({2, 4});
   WeightHandle weight(w, true);
-  expect_error(rl_head_logprob(logp, nullptr, lse, x, weight, targets, 1), RL_INVALID_ARGUMENT, {"head_logprob", "targets[1] is 8, expected 0 to 7"});
-  expect_error(rl_head_logprob(logp, nullptr, lse, x, weight, negative, 1), RL_INVALID_ARGUMENT, {"targets[0] is -100, expected 0 to 7"});
-  expect_error(rl_head_logprob(logp, nullptr, lse, xb, weight, good, 1), RL_INVALID_ARGUMENT, {"x: expected weight's dtype f32, found bf16"});
-  expect_error(rl_head_logprob(logp, nullptr, lse, x, weight, good, 0), RL_INVALID_ARGUMENT, {"temperature", "found 0"});
-  expect_error(rl_head_logprob(short_one, nullptr, lse, x, weight, good, 1), RL_INVALID_ARGUMENT, {"logp: expected shape [2], found [1]"});
+  expect_error(rl_head_logprob(logp, nullptr, lse, x, weight, targets, 1), RL_INVALID_ARGUMENT,
+               {"head_logprob", "targets[1] is 8, expected 0 to 7"});
+  expect_error(rl_head_logprob(logp, nullptr, lse, x, weight, negative, 1), RL_INVALID_ARGUMENT,
+               {"targets[0] is -100, expected 0 to 7"});
+  expect_error(rl_head_logprob(logp, nullptr, lse, xb, weight, good, 1), RL_INVALID_ARGUMENT,
+               {"x: expected weight's dtype f32, found bf16"});
+  expect_error(rl_head_logprob(logp, nullptr, lse, x, weight, good, 0), RL_INVALID_ARGUMENT,
+               {"temperature", "found 0"});
+  expect_error(rl_head_logprob(short_one, nullptr, lse, x, weight, good, 1), RL_INVALID_ARGUMENT,
+               {"logp: expected shape [2], found [1]"});
   expect_error(rl_head_logprob(nullptr, nullptr, lse, x, weight, good, 1), RL_INVALID_ARGUMENT, {"logp", "null"});
   expect_error(rl_head_logprob(logp, nullptr, lse, x, 0, good, 1), RL_INVALID_HANDLE, {"weight"});
-  expect_error(rl_head_logprob_backward(gx, nullptr, g, g, x, weight, good, lse, nullptr, 1), RL_INVALID_ARGUMENT, {"expected both or neither", "gradEntropy alone"});
-  expect_error(rl_head_logprob_backward(gx, nullptr, g, nullptr, x, weight, targets, lse, nullptr, 1), RL_INVALID_ARGUMENT, {"targets[1] is 8"});
+  expect_error(rl_head_logprob_backward(gx, nullptr, g, g, x, weight, good, lse, nullptr, 1), RL_INVALID_ARGUMENT,
+               {"expected both or neither", "gradEntropy alone"});
+  expect_error(rl_head_logprob_backward(gx, nullptr, g, nullptr, x, weight, targets, lse, nullptr, 1),
+               RL_INVALID_ARGUMENT, {"targets[1] is 8"});
 }
 
 }  // namespace

@@ -63,8 +63,8 @@ inline Ints random_ids(int64_t n, int64_t below, uint32_t seed) {
 
 /// Rows, vocabulary, hidden: one row of two words; odd; several tiles of the vocabulary; several of rows (and of both).
 inline auto head_shapes() {
-  return testing::Values(std::tuple(1, 2, 1), std::tuple(3, 37, 5), std::tuple(5, 4096 * 2 + 77, 12), std::tuple(600, 130, 7),
-                         std::tuple(530, 4200, 6));
+  return testing::Values(std::tuple(1, 2, 1), std::tuple(3, 37, 5), std::tuple(5, 4096 * 2 + 77, 12),
+                         std::tuple(600, 130, 7), std::tuple(530, 4200, 6));
 }
 
 }  // namespace rl::test

@@ -50,7 +50,8 @@ TEST_P(Linear, MatchesReference) {
   const Floats start = random_floats(t * n, 4, out);
   Tensor tx({t, k}, x, dtype), tw({n, k}, w, dtype), tb({n}, bias), ty({t, n}, start, out);
   WeightHandle handle(tw, packed);
-  const Floats xw = product(t, n, k, Matrix{x, k}, [&](int64_t l, int64_t j) { return w[static_cast<size_t>(j * k + l)]; });
+  const Floats xw =
+      product(t, n, k, Matrix{x, k}, [&](int64_t l, int64_t j) { return w[static_cast<size_t>(j * k + l)]; });
 
   for (bool with_bias : {false, true}) {
     for (bool accumulate : {false, true}) {
@@ -67,7 +68,8 @@ TEST_P(Linear, MatchesReference) {
 }
 
 TEST_P(Linear, BackwardMatchesReference) {
-  const Floats x = random_floats(t * k, 1, dtype), w = random_floats(n * k, 2, dtype), g = random_floats(t * n, 5, dtype);
+  const Floats x = random_floats(t * k, 1, dtype), w = random_floats(n * k, 2, dtype),
+               g = random_floats(t * n, 5, dtype);
   const Floats start = random_floats(t * k, 6, out);
   Tensor tx({t, k}, x, dtype), tw({n, k}, w, dtype), tg({t, n}, g, dtype), tgx({t, k}, start, out);
   WeightHandle handle(tw, packed, t % 2 == 0);
@@ -100,16 +102,18 @@ TEST_P(Linear, BackwardMatchesReference) {
 // 1 to 6 rows: every tile height; 16 and 17: where oneDNN takes over; 37 and 300: row blocks with a rest.
 INSTANTIATE_TEST_SUITE_P(
     Shapes, Linear,
-    testing::Combine(testing::Values(std::tuple(1, 1, 1), std::tuple(2, 64, 32), std::tuple(3, 65, 33), std::tuple(4, 7, 130),
-                                     std::tuple(5, 130, 31), std::tuple(6, 96, 47), std::tuple(7, 200, 64), std::tuple(16, 63, 48),
-                                     std::tuple(17, 129, 66), std::tuple(37, 100, 97), std::tuple(300, 70, 65)),
+    testing::Combine(testing::Values(std::tuple(1, 1, 1), std::tuple(2, 64, 32), std::tuple(3, 65, 33),
+                                     std::tuple(4, 7, 130), std::tuple(5, 130, 31), std::tuple(6, 96, 47),
+                                     std::tuple(7, 200, 64), std::tuple(16, 63, 48), std::tuple(17, 129, 66),
+                                     std::tuple(37, 100, 97), std::tuple(300, 70, 65)),
                      testing::Values(RL_F32, RL_BF16), testing::Values(RL_F32, RL_BF16), testing::Bool()));
 
 TEST(LinearRows, MayBeStrided) {
   for (int32_t dtype : {RL_F32, RL_BF16}) {
     for (int64_t t : {3, 40}) {
       const int64_t n = 70, k = 50, wide_k = 64, wide_n = 99;
-      const Floats x = random_floats(t * wide_k, 1, dtype), w = random_floats(n * k, 2, dtype), y = random_floats(t * wide_n, 3, dtype);
+      const Floats x = random_floats(t * wide_k, 1, dtype), w = random_floats(n * k, 2, dtype),
+                   y = random_floats(t * wide_n, 3, dtype);
       Tensor tx({t, wide_k}, x, dtype), tw({n, k}, w, dtype), ty({t, wide_n}, y, dtype), tgx({t, wide_k}, x, dtype);
       WeightHandle handle(tw, true);
       const int64_t size = dtype == RL_BF16 ? 2 : 4, skip_x = 9, skip_y = 5;
@@ -121,25 +125,29 @@ TEST(LinearRows, MayBeStrided) {
       };
       const rl_tensor px = part(tx, k, skip_x), py = part(ty, n, skip_y), pgx = part(tgx, k, skip_x);
       RL_CHECK(rl_linear(&py, &px, handle, nullptr, 1));
-      const Floats xw = product(t, n, k, [&](int64_t i, int64_t l) { return x[static_cast<size_t>(i * wide_k + skip_x + l)]; },
-                                [&](int64_t l, int64_t j) { return w[static_cast<size_t>(j * k + l)]; });
+      const Floats xw = product(
+          t, n, k, [&](int64_t i, int64_t l) { return x[static_cast<size_t>(i * wide_k + skip_x + l)]; },
+          [&](int64_t l, int64_t j) { return w[static_cast<size_t>(j * k + l)]; });
       Floats want = y;
-      for (int64_t i = 0; i < t * n; i++) want[static_cast<size_t>(i / n * wide_n + skip_y + i % n)] += xw[static_cast<size_t>(i)];
+      for (int64_t i = 0; i < t * n; i++)
+        want[static_cast<size_t>(i / n * wide_n + skip_y + i % n)] += xw[static_cast<size_t>(i)];
       const Floats got = ty.get();
       expect_product(got, want, k, dtype, "y");
 
       RL_CHECK(rl_linear_backward_input(&pgx, &py, handle, 0));
-      const Floats gw = product(t, k, n, [&](int64_t i, int64_t l) { return got[static_cast<size_t>(i * wide_n + skip_y + l)]; },
-                                Matrix{w, k});
+      const Floats gw = product(
+          t, k, n, [&](int64_t i, int64_t l) { return got[static_cast<size_t>(i * wide_n + skip_y + l)]; },
+          Matrix{w, k});
       Floats want_x = x;
-      for (int64_t i = 0; i < t * k; i++) want_x[static_cast<size_t>(i / k * wide_k + skip_x + i % k)] = gw[static_cast<size_t>(i)];
+      for (int64_t i = 0; i < t * k; i++)
+        want_x[static_cast<size_t>(i / k * wide_k + skip_x + i % k)] = gw[static_cast<size_t>(i)];
       expect_close(tgx.get(), want_x, dtype == RL_BF16 ? 5 : 1e-3, 1e-4, "gradX");
 
       Tensor tgw({n, k}, Floats(static_cast<size_t>(n * k), 0.0f));
       RL_CHECK(rl_linear_backward_weight(tgw, nullptr, &py, &px));
-      const Floats want_w =
-          product(n, k, t, [&](int64_t j, int64_t l) { return got[static_cast<size_t>(l * wide_n + skip_y + j)]; },
-                  [&](int64_t l, int64_t i) { return x[static_cast<size_t>(l * wide_k + skip_x + i)]; });
+      const Floats want_w = product(
+          n, k, t, [&](int64_t j, int64_t l) { return got[static_cast<size_t>(l * wide_n + skip_y + j)]; },
+          [&](int64_t l, int64_t i) { return x[static_cast<size_t>(l * wide_k + skip_x + i)]; });
       expect_close(tgw.get(), want_w, 1e-3, 1e-4, "gradW");
     }
   }
@@ -150,7 +158,8 @@ TEST(LinearTall, BackwardInputAddsThePieces) {
   const int64_t n = 4096 * 2 + 100, k = 20;
   for (int64_t t : {2, 33}) {
     for (int32_t dtype : {RL_F32, RL_BF16}) {
-      const Floats w = random_floats(n * k, 1, dtype), g = random_floats(t * n, 2, dtype), start = random_floats(t * k, 3, dtype);
+      const Floats w = random_floats(n * k, 1, dtype), g = random_floats(t * n, 2, dtype),
+                   start = random_floats(t * k, 3, dtype);
       Tensor tw({n, k}, w, dtype), tg({t, n}, g, dtype), tgx({t, k}, start, dtype);
       WeightHandle handle(tw, true);
       Floats want = product(t, k, n, Matrix{g, n}, Matrix{w, k});
@@ -180,7 +189,8 @@ TEST(LinearWeights, GiveTheirMemoryBack) {
   Tensor any({1}, Floats{1.0f});  // the call gives back the scratch memory of the op before
   RL_CHECK(rl_device_memory(&before, &peak, &reserved, device()));
   {
-    Tensor w({100, 50}, random_floats(5000, 1, RL_BF16), RL_BF16), g({1, 100}, random_floats(100, 2, RL_BF16), RL_BF16), gx({1, 50});
+    Tensor w({100, 50}, random_floats(5000, 1, RL_BF16), RL_BF16), g({1, 100}, random_floats(100, 2, RL_BF16), RL_BF16),
+        gx({1, 50});
     WeightHandle packed(w, true, true), lazily(w, true);
     RL_CHECK(rl_linear_backward_input(gx, g, lazily, 0));
   }
@@ -190,17 +200,23 @@ TEST(LinearWeights, GiveTheirMemoryBack) {
 }
 
 TEST(LinearErrors, NamesOpArgumentExpectedAndFound) {
-  Tensor w({6, 4}, RL_BF16), x({3, 4}, RL_BF16), y({3, 6}, RL_BF16), xf({3, 4}), wide({3, 5}, RL_BF16), gw({6, 4}), bias({5});
+  Tensor w({6, 4}, RL_BF16), x({3, 4}, RL_BF16), y({3, 6}, RL_BF16), xf({3, 4}), wide({3, 5}, RL_BF16), gw({6, 4}),
+      bias({5});
   WeightHandle handle(w, true);
-  expect_error(rl_linear(y, xf, handle, nullptr, 0), RL_INVALID_ARGUMENT, {"linear", "x: expected weight's dtype bf16", "found f32"});
+  expect_error(rl_linear(y, xf, handle, nullptr, 0), RL_INVALID_ARGUMENT,
+               {"linear", "x: expected weight's dtype bf16", "found f32"});
   expect_error(rl_linear(y, wide, handle, nullptr, 0), RL_INVALID_ARGUMENT, {"x: expected shape [*,4]", "found [3,5]"});
   expect_error(rl_linear(x, x, handle, nullptr, 0), RL_INVALID_ARGUMENT, {"y: expected shape [3,6]", "found [3,4]"});
   expect_error(rl_linear(y, x, handle, bias, 0), RL_INVALID_ARGUMENT, {"bias: expected shape [6]", "found [5]"});
   expect_error(rl_linear(y, nullptr, handle, nullptr, 0), RL_INVALID_ARGUMENT, {"x", "null"});
-  expect_error(rl_linear(y, x, 12345, nullptr, 0), RL_INVALID_HANDLE, {"linear", "weight", "closed or was never opened"});
-  expect_error(rl_linear_backward_input(xf, xf, handle, 0), RL_INVALID_ARGUMENT, {"linear_backward_input", "gradY", "[*,6]"});
-  expect_error(rl_linear_backward_weight(gw, nullptr, y, xf), RL_INVALID_ARGUMENT, {"linear_backward_weight", "gradY: expected x's dtype f32", "found bf16"});
-  expect_error(rl_linear_backward_weight(w, nullptr, y, x), RL_INVALID_ARGUMENT, {"gradW", "expected dtype f32", "found bf16"});
+  expect_error(rl_linear(y, x, 12345, nullptr, 0), RL_INVALID_HANDLE,
+               {"linear", "weight", "closed or was never opened"});
+  expect_error(rl_linear_backward_input(xf, xf, handle, 0), RL_INVALID_ARGUMENT,
+               {"linear_backward_input", "gradY", "[*,6]"});
+  expect_error(rl_linear_backward_weight(gw, nullptr, y, xf), RL_INVALID_ARGUMENT,
+               {"linear_backward_weight", "gradY: expected x's dtype f32", "found bf16"});
+  expect_error(rl_linear_backward_weight(w, nullptr, y, x), RL_INVALID_ARGUMENT,
+               {"gradW", "expected dtype f32", "found bf16"});
   Tensor square({3, 3}), sw({3, 3});
   WeightHandle s(sw, true);
   expect_error(rl_linear(square, square, s, nullptr, 0), RL_INVALID_ARGUMENT, {"overlaps"});

@@ -16,8 +16,14 @@ double keep(const rl_dropout &d, size_t row, size_t column) {
 /// One adapter with its tensors.
 struct Adapter {
   Adapter(int64_t rank, int64_t k, int64_t n, float scale, uint32_t seed)
-      : rank(static_cast<size_t>(rank)), scale(scale), a(random_floats(rank * k, seed)), b(random_floats(n * rank, seed + 1)),
-        ta({rank, k}, a), tb({n, rank}, b), tga({rank, k}, Floats(a.size(), 1.0f)), tgb({n, rank}, Floats(b.size(), 2.0f)) {}
+      : rank(static_cast<size_t>(rank)),
+        scale(scale),
+        a(random_floats(rank * k, seed)),
+        b(random_floats(n * rank, seed + 1)),
+        ta({rank, k}, a),
+        tb({n, rank}, b),
+        tga({rank, k}, Floats(a.size(), 1.0f)),
+        tgb({n, rank}, Floats(b.size(), 2.0f)) {}
   rl_lora_segment segment(int64_t begin, int64_t end, bool trained) {
     rl_lora_segment s{};
     s.begin = begin;
@@ -35,8 +41,8 @@ struct Adapter {
 };
 
 /// Rows begin .. end - 1 of the op in double: y += scale drop(x) a^T b^T.
-void add_reference(Doubles &y, Doubles *h, size_t ldH, const Doubles &x, const Doubles &a, const Doubles &b, size_t begin,
-                   size_t end, size_t k, size_t n, double scale, const rl_dropout &d) {
+void add_reference(Doubles &y, Doubles *h, size_t ldH, const Doubles &x, const Doubles &a, const Doubles &b,
+                   size_t begin, size_t end, size_t k, size_t n, double scale, const rl_dropout &d) {
   const size_t rank = a.size() / k;
   for (size_t t = begin; t < end; t++) {
     for (size_t j = 0; j < rank; j++) {
@@ -58,7 +64,7 @@ void expect_sums(const Floats &got, const Floats &want, int32_t dtype, const std
 
 struct Shape {
   int64_t rows, k, n;
-  std::vector<int64_t> ranks;                          // of the adapters
+  std::vector<int64_t> ranks;                           // of the adapters
   std::vector<std::tuple<int64_t, int64_t, int>> runs;  // begin, end, adapter
 };
 
@@ -81,7 +87,8 @@ TEST_P(Lora, MatchesReference) {
 
   std::vector<std::unique_ptr<Adapter>> adapters;
   for (size_t i = 0; i < shape.ranks.size(); i++) {
-    adapters.push_back(std::make_unique<Adapter>(shape.ranks[i], k, n, 0.5f + static_cast<float>(i), 10 + static_cast<uint32_t>(i) * 2));
+    adapters.push_back(std::make_unique<Adapter>(shape.ranks[i], k, n, 0.5f + static_cast<float>(i),
+                                                 10 + static_cast<uint32_t>(i) * 2));
   }
   const bool frozen_last = shape.ranks.size() > 2;
   std::vector<rl_lora_segment> segments;
@@ -91,15 +98,16 @@ TEST_P(Lora, MatchesReference) {
   }
   const int64_t room = *std::max_element(shape.ranks.begin(), shape.ranks.end()) + 1;
   const Floats x = random_floats(rows * k, 1, dtype), start = random_floats(rows * n, 2, y_dtype);
-  Tensor tx({rows, k}, x, dtype), ty({rows, n}, start, y_dtype), th({rows, room}, Floats(static_cast<size_t>(rows * room), 7.0f));
+  Tensor tx({rows, k}, x, dtype), ty({rows, n}, start, y_dtype),
+      th({rows, room}, Floats(static_cast<size_t>(rows * room), 7.0f));
   const int32_t count = static_cast<int32_t>(segments.size());
   RL_CHECK(rl_lora(ty, th, tx, segments.data(), count, p > 0 ? &dropout : nullptr));
 
   Doubles want = doubles(start), h(static_cast<size_t>(rows * room), 7.0);
   for (const auto &[begin, end, adapter] : shape.runs) {
     const Adapter &a = *adapters[static_cast<size_t>(adapter)];
-    add_reference(want, &h, static_cast<size_t>(room), doubles(x), doubles(a.a), doubles(a.b), static_cast<size_t>(begin),
-                  static_cast<size_t>(end), sk, sn, static_cast<double>(a.scale), dropout);
+    add_reference(want, &h, static_cast<size_t>(room), doubles(x), doubles(a.a), doubles(a.b),
+                  static_cast<size_t>(begin), static_cast<size_t>(end), sk, sn, static_cast<double>(a.scale), dropout);
   }
   expect_sums(ty.get(), Floats(want.begin(), want.end()), y_dtype, "y");
   expect_sums(th.get(), Floats(h.begin(), h.end()), RL_F32, "h");
@@ -119,7 +127,8 @@ TEST_P(Lora, MatchesReference) {
       for (size_t j = 0; j < a.rank; j++) {
         double gh = 0;
         for (size_t i = 0; i < sn; i++) {
-          gh += static_cast<double>(a.scale) * static_cast<double>(g[t * sn + i]) * static_cast<double>(a.b[i * a.rank + j]);
+          gh += static_cast<double>(a.scale) * static_cast<double>(g[t * sn + i]) *
+                static_cast<double>(a.b[i * a.rank + j]);
           gb[static_cast<size_t>(adapter)][i * a.rank + j] +=
               static_cast<double>(a.scale) * static_cast<double>(g[t * sn + i]) * h[t * static_cast<size_t>(room) + j];
         }
@@ -146,15 +155,16 @@ TEST_P(Lora, MatchesReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Lora,
-                         testing::Combine(testing::Range(0, 5), testing::Values(RL_F32, RL_BF16), testing::Values(RL_F32, RL_BF16),
-                                          testing::Values(0.0f, 0.3f)));
+                         testing::Combine(testing::Range(0, 5), testing::Values(RL_F32, RL_BF16),
+                                          testing::Values(RL_F32, RL_BF16), testing::Values(0.0f, 0.3f)));
 
 TEST(LoraGradient, AgreesWithCentralDifferences) {
   const int64_t rows = 4, k = 6, n = 5;
   const rl_dropout dropout = {0.25f, 0, 11, 12};
   Adapter adapter(3, k, n, 0.75f, 1);
   const Floats x = random_floats(rows * k, 5), g = random_floats(rows * n, 6);
-  Tensor tx({rows, k}, x), tg({rows, n}, g), ty({rows, n}, Floats(20, 0.0f)), th({rows, 3}), tgx({rows, k}, Floats(24, 0.0f));
+  Tensor tx({rows, k}, x), tg({rows, n}, g), ty({rows, n}, Floats(20, 0.0f)), th({rows, 3}),
+      tgx({rows, k}, Floats(24, 0.0f));
   adapter.tga.set(Floats(18, 0.0f));
   adapter.tgb.set(Floats(15, 0.0f));
   const rl_lora_segment s = adapter.segment(1, 4, true);
@@ -168,9 +178,12 @@ TEST(LoraGradient, AgreesWithCentralDifferences) {
     return sum;
   };
   const Doubles dx = doubles(x), da = doubles(adapter.a), db = doubles(adapter.b);
-  expect_matches(tgx.get(), central_differences(dx, [&](const Doubles &v) { return loss(v, da, db); }), RL_F32, "gradX", true);
-  expect_matches(adapter.tga.get(), central_differences(da, [&](const Doubles &v) { return loss(dx, v, db); }), RL_F32, "gradA", true);
-  expect_matches(adapter.tgb.get(), central_differences(db, [&](const Doubles &v) { return loss(dx, da, v); }), RL_F32, "gradB", true);
+  expect_matches(tgx.get(), central_differences(dx, [&](const Doubles &v) { return loss(v, da, db); }), RL_F32, "gradX",
+                 true);
+  expect_matches(adapter.tga.get(), central_differences(da, [&](const Doubles &v) { return loss(dx, v, db); }), RL_F32,
+                 "gradA", true);
+  expect_matches(adapter.tgb.get(), central_differences(db, [&](const Doubles &v) { return loss(dx, da, v); }), RL_F32,
+                 "gradB", true);
 }
 
 TEST(LoraRows, MayBeStrided) {
@@ -201,7 +214,8 @@ TEST(LoraErrors, NamesOpArgumentExpectedAndFound) {
   const rl_lora_segment good = adapter.segment(0, 3, true);
   auto run = [&](rl_lora_segment s, const rl_dropout *d = nullptr) { return rl_lora(y, h, x, &s, 1, d); };
   RL_CHECK(run(good));
-  expect_error(run(adapter.segment(0, 4, false)), RL_INVALID_ARGUMENT, {"lora", "segments[0]", "up to 3", "found 0 to 4"});
+  expect_error(run(adapter.segment(0, 4, false)), RL_INVALID_ARGUMENT,
+               {"lora", "segments[0]", "up to 3", "found 0 to 4"});
   expect_error(run(adapter.segment(2, 1, false)), RL_INVALID_ARGUMENT, {"segments[0]", "found 2 to 1"});
   expect_error(run(adapter.segment(-1, 1, false)), RL_INVALID_ARGUMENT, {"segments[0]", "found -1 to 1"});
   const rl_lora_segment twice[2] = {good, good};
@@ -212,16 +226,36 @@ TEST(LoraErrors, NamesOpArgumentExpectedAndFound) {
   bad = good;
   bad.a.buffer = 0;
   expect_error(run(bad), RL_INVALID_HANDLE, {"segments[0].a", "closed"});
-  expect_error(rl_lora(y, narrow, x, &good, 1, nullptr), RL_INVALID_ARGUMENT, {"h: expected at least 4 columns", "found 3"});
+  expect_error(rl_lora(y, narrow, x, &good, 1, nullptr), RL_INVALID_ARGUMENT,
+               {"h: expected at least 4 columns", "found 3"});
   expect_error(rl_lora(y, h, x, nullptr, 1, nullptr), RL_INVALID_ARGUMENT, {"segments", "null"});
   const rl_dropout all = {1.0f, 0, 0, 0};
   expect_error(run(good, &all), RL_INVALID_ARGUMENT, {"dropout", "found 1"});
   bad = good;
   bad.gradB.buffer = 0;
-  expect_error(rl_lora_backward(nullptr, y, x, h, &bad, 1, nullptr), RL_INVALID_ARGUMENT, {"lora_backward", "both gradA and gradB"});
-  expect_error(rl_lora_backward(wrong, y, x, h, &good, 1, nullptr), RL_INVALID_ARGUMENT, {"gradX: expected shape [3,6], found [3,7]"});
-  expect_error(rl_dropout_apply(y, x, nullptr), RL_INVALID_ARGUMENT, {"dropout_apply", "y: expected shape [3,6], found [3,5]"});
+  expect_error(rl_lora_backward(nullptr, y, x, h, &bad, 1, nullptr), RL_INVALID_ARGUMENT,
+               {"lora_backward", "both gradA and gradB"});
+  expect_error(rl_lora_backward(wrong, y, x, h, &good, 1, nullptr), RL_INVALID_ARGUMENT,
+               {"gradX: expected shape [3,6], found [3,7]"});
+  expect_error(rl_dropout_apply(y, x, nullptr), RL_INVALID_ARGUMENT,
+               {"dropout_apply", "y: expected shape [3,6], found [3,5]"});
   RL_CHECK(rl_lora(y, h, x, nullptr, 0, nullptr));
+}
+
+// Every tensor of every segment is checked, however many there are.
+TEST(LoraErrors, OverlapInTheLastOfManySegments) {
+  const int64_t rows = 20;
+  Tensor x({rows, 6}), y({rows, 5}), h({rows, 4});
+  std::vector<std::unique_ptr<Adapter>> adapters;
+  std::vector<rl_lora_segment> segments;
+  for (uint32_t i = 0; i < rows; i++) {
+    adapters.push_back(std::make_unique<Adapter>(4, 6, 5, 1.0f, i));
+    segments.push_back(adapters.back()->segment(i, i + 1, true));
+  }
+  RL_CHECK(rl_lora_backward(nullptr, y, x, h, segments.data(), static_cast<int32_t>(rows), nullptr));
+  segments.back().gradA = segments.back().a;
+  expect_error(rl_lora_backward(nullptr, y, x, h, segments.data(), static_cast<int32_t>(rows), nullptr),
+               RL_INVALID_ARGUMENT, {"segments[19].gradA", "overlaps segments[19].a"});
 }
 
 class DropoutApply : public testing::TestWithParam<std::tuple<int64_t, int32_t>> {};
@@ -235,14 +269,16 @@ TEST_P(DropoutApply, DropsByCounter) {
   RL_CHECK(rl_dropout_apply(ty, tx, &dropout));
   Floats want(x.size());
   for (size_t i = 0; i < x.size(); i++) {
-    want[i] = static_cast<float>(static_cast<double>(x[i]) * keep(dropout, i / static_cast<size_t>(n), i % static_cast<size_t>(n)));
+    want[i] = static_cast<float>(static_cast<double>(x[i]) *
+                                 keep(dropout, i / static_cast<size_t>(n), i % static_cast<size_t>(n)));
   }
   expect_matches(ty.get(), want, dtype, "y");
   RL_CHECK(rl_dropout_apply(ty, tx, nullptr));
   EXPECT_EQ(ty.get(), x);
 }
 
-INSTANTIATE_TEST_SUITE_P(Columns, DropoutApply, testing::Combine(testing::Values(1, 6, 64, 203), testing::Values(RL_F32, RL_BF16)));
+INSTANTIATE_TEST_SUITE_P(Columns, DropoutApply,
+                         testing::Combine(testing::Values(1, 6, 64, 203), testing::Values(RL_F32, RL_BF16)));
 
 TEST(DropoutShare, IsP) {
   const rl_dropout dropout = {0.05f, 0, 1, 2};

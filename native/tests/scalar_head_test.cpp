@@ -38,13 +38,16 @@ TEST_P(ScalarHead, MatchesReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, ScalarHead,
-                         testing::Combine(testing::Values(1, 3, 130), testing::Values(1, 15, 97, 576), testing::Values(RL_F32, RL_BF16)));
+                         testing::Combine(testing::Values(1, 3, 130), testing::Values(1, 15, 97, 576),
+                                          testing::Values(RL_F32, RL_BF16)));
 
 TEST(ScalarHeadErrors, NamesOpArgumentExpectedAndFound) {
   Tensor x({2, 4}), w({5}), good({4}), y({2}), gw({4}), gx({2, 3});
-  expect_error(rl_scalar_head(y, x, w, nullptr), RL_INVALID_ARGUMENT, {"scalar_head", "w: expected shape [4], found [5]"});
+  expect_error(rl_scalar_head(y, x, w, nullptr), RL_INVALID_ARGUMENT,
+               {"scalar_head", "w: expected shape [4], found [5]"});
   expect_error(rl_scalar_head(y, x, good, good), RL_INVALID_ARGUMENT, {"bias: expected shape [1], found [4]"});
-  expect_error(rl_scalar_head_backward(gx, gw, nullptr, y, x, good), RL_INVALID_ARGUMENT, {"scalar_head_backward", "gradX: expected shape [2,4], found [2,3]"});
+  expect_error(rl_scalar_head_backward(gx, gw, nullptr, y, x, good), RL_INVALID_ARGUMENT,
+               {"scalar_head_backward", "gradX: expected shape [2,4], found [2,3]"});
   expect_error(rl_scalar_head_backward(nullptr, nullptr, nullptr, y, x, good), RL_INVALID_ARGUMENT, {"gradW", "null"});
 }
 

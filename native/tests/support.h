@@ -178,6 +178,12 @@ inline Floats central_differences(std::vector<double> x, const std::function<dou
   return gradient;
 }
 
+inline Floats floats(const std::vector<double> &x) {
+  Floats out;
+  for (double v : x) out.push_back(static_cast<float>(v));
+  return out;
+}
+
 inline std::vector<double> doubles(const Floats &x) { return {x.begin(), x.end()}; }
 
 /// The call fails with `status`, and its text holds every one of `parts`.

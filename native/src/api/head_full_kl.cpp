@@ -11,7 +11,8 @@ struct Sides {
   View xRef;
 };
 
-Sides resolve(Op &op, const rl_tensor *x, rl_weight weight, const rl_tensor *xRef, rl_weight weightRef, float temperature) {
+Sides resolve(Op &op, const rl_tensor *x, rl_weight weight, const rl_tensor *xRef, rl_weight weightRef,
+              float temperature) {
   const Weight &w = op.weight("weight", weight);
   const Weight &wr = op.weight("weightRef", weightRef);
   RL_REQUIRE(w.n == wr.n, "weightRef: expected weight's vocabulary %lld, found %lld", static_cast<long long>(w.n),
@@ -43,7 +44,8 @@ rl_status rl_head_full_kl(const rl_tensor *kl, const rl_tensor *lse, const rl_te
 
 rl_status rl_head_full_kl_backward(const rl_tensor *gradX, const rl_tensor *gradW, const rl_tensor *gradKl,
                                    const rl_tensor *x, rl_weight weight, const rl_tensor *xRef, rl_weight weightRef,
-                                   const rl_tensor *lse, const rl_tensor *lseRef, const rl_tensor *kl, float temperature) {
+                                   const rl_tensor *lse, const rl_tensor *lseRef, const rl_tensor *kl,
+                                   float temperature) {
   return call("head_full_kl_backward", [&](Op &op) {
     const Sides s = resolve(op, x, weight, xRef, weightRef, temperature);
     const int64_t rows = s.x.rows();

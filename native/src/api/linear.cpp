@@ -7,7 +7,8 @@ static void require_dtype_of(const char *name, const View &view, const char *oth
              dtype_name(view.dtype));
 }
 
-rl_status rl_linear(const rl_tensor *y, const rl_tensor *x, rl_weight weight, const rl_tensor *bias, int32_t accumulate) {
+rl_status rl_linear(const rl_tensor *y, const rl_tensor *x, rl_weight weight, const rl_tensor *bias,
+                    int32_t accumulate) {
   return call("linear", [&](Op &op) {
     const Weight &w = op.weight("weight", weight);
     View vx = op.input("x", x).floating().shape({-1, w.k}).not_empty();
@@ -20,7 +21,8 @@ rl_status rl_linear(const rl_tensor *y, const rl_tensor *x, rl_weight weight, co
   });
 }
 
-rl_status rl_linear_backward_input(const rl_tensor *gradX, const rl_tensor *gradY, rl_weight weight, int32_t accumulate) {
+rl_status rl_linear_backward_input(const rl_tensor *gradX, const rl_tensor *gradY, rl_weight weight,
+                                   int32_t accumulate) {
   return call("linear_backward_input", [&](Op &op) {
     const Weight &w = op.weight("weight", weight);
     View vgy = op.input("gradY", gradY).floating().shape({-1, w.n}).not_empty();

@@ -11,14 +11,15 @@ constexpr int64_t kMaxRank = 512;
 
 rl_dropout checked(const rl_dropout *dropout) {
   if (!dropout) return {};
-  RL_REQUIRE(dropout->p >= 0 && dropout->p < 1, "dropout: expected p in [0, 1), found %g", static_cast<double>(dropout->p));
+  RL_REQUIRE(dropout->p >= 0 && dropout->p < 1, "dropout: expected p in [0, 1), found %g",
+             static_cast<double>(dropout->p));
   return *dropout;
 }
 
 /// The segments with their tensors resolved. The names of a segment's tensors live in `names`, for the error texts.
-std::vector<LoraSegment> resolve(Op &op, std::vector<std::string> &names, const rl_lora_segment *segments, int32_t count,
-                                 int64_t rows, int64_t k, int64_t n, bool backward) {
-  RL_REQUIRE(count >= 0 && count <= 4096, "count: expected 0 to 4096 segments, found %d", count);
+std::vector<LoraSegment> resolve(Op &op, std::vector<std::string> &names, const rl_lora_segment *segments,
+                                 int32_t count, int64_t rows, int64_t k, int64_t n, bool backward) {
+  RL_REQUIRE(count >= 0 && count <= 1024, "count: expected 0 to 1024 segments, found %d", count);
   RL_REQUIRE(segments || count == 0, "segments: expected %d of them, found null", count);
   std::vector<LoraSegment> resolved(static_cast<size_t>(count));
   names.reserve(4 * static_cast<size_t>(count));
@@ -44,7 +45,8 @@ std::vector<LoraSegment> resolve(Op &op, std::vector<std::string> &names, const 
                static_cast<long long>(kMaxRank), static_cast<long long>(rank));
     out.b = op.input(name(s, "b"), &in.b).dtype(RL_F32).shape({n, rank}).dense();
     if (!backward) continue;
-    RL_REQUIRE((in.gradA.buffer == 0) == (in.gradB.buffer == 0), "segments[%d]: expected both gradA and gradB or neither", s);
+    RL_REQUIRE((in.gradA.buffer == 0) == (in.gradB.buffer == 0),
+               "segments[%d]: expected both gradA and gradB or neither", s);
     if (in.gradA.buffer == 0) continue;
     // One adapter may serve several runs of rows: its gradients add up, and are not an overlap.
     bool known = false;
@@ -70,8 +72,8 @@ void require_room(const View &h, const std::vector<LoraSegment> &segments) {
 
 }  // namespace
 
-rl_status rl_lora(const rl_tensor *y, const rl_tensor *h, const rl_tensor *x, const rl_lora_segment *segments, int32_t count,
-                  const rl_dropout *dropout) {
+rl_status rl_lora(const rl_tensor *y, const rl_tensor *h, const rl_tensor *x, const rl_lora_segment *segments,
+                  int32_t count, const rl_dropout *dropout) {
   return call("lora", [&](Op &op) {
     View vx = op.input("x", x).floating().rank(2).not_empty();
     View vy = op.output("y", y).floating().shape({vx.rows(), -1}).not_empty();

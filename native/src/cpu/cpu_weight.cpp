@@ -8,43 +8,73 @@
 namespace rl::cpu {
 namespace {
 
-// Where element (k, n) of a matrix lies. Panels: pairs of k together for bf16.
+// A step of the contraction in panels holds one element of f32, or two of bf16: a word of 32 bits either way, so panels
+// are filled by words. Plain matrices whose k runs in memory (by_column) have those words ready.
 template <class T>
-struct Reader {
-  explicit Reader(const Matrix &m) : data(static_cast<const T *>(m.data)), m(m), kp(padded_k(m.k, m.dtype)) {}
-  T operator()(int64_t k, int64_t n) const {
-    switch (m.layout) {
-      case Layout::by_column:
-        return data[n * m.k + k];
-      case Layout::by_row:
-        return data[k * m.n + n];
-      default:
-        if constexpr (sizeof(T) == 2) return data[n / kPanel * kPanel * kp + k / 2 * 2 * kPanel + n % kPanel * 2 + k % 2];
-        return data[n / kPanel * kPanel * kp + k * kPanel + n % kPanel];
-    }
-  }
-  const T *data;
-  Matrix m;
-  int64_t kp;
-};
+constexpr int64_t kStep = sizeof(T) == 2 ? 2 : 1;
+
+uint32_t word_of(const uint32_t *at) { return *at; }
+uint32_t word_of(const uint16_t *at) {
+  uint32_t word;
+  std::memcpy(&word, at, 4);
+  return word;
+}
+uint32_t join(uint32_t low, uint32_t) { return low; }
+uint32_t join(uint16_t low, uint16_t high) { return low | static_cast<uint32_t>(high) << 16; }
 
 template <class T>
-void fill(T *panels, const Matrix &b, int threads) {
-  constexpr int64_t pair = sizeof(T) == 2 ? 2 : 1;
-  const int64_t kp = padded_k(b.k, b.dtype), count = (b.n + kPanel - 1) / kPanel;
-  const Reader<T> read(b);
+void fill(uint32_t *panels, const Matrix &b, int threads) {
+  constexpr int64_t step = kStep<T>, block = 16;
+  const T *data = static_cast<const T *>(b.data);
+  const int64_t steps = padded_k(b.k, b.dtype) / step, whole = b.k / step, count = (b.n + kPanel - 1) / kPanel;
 #pragma omp parallel for schedule(static) num_threads(threads) if (b.k * b.n > 1 << 16)
   for (int64_t p = 0; p < count; p++) {
-    T *out = panels + p * kPanel * kp;
+    uint32_t *out = panels + p * kPanel * steps;
     const int64_t width = std::min(kPanel, b.n - p * kPanel);
-    // Blocks of the contraction, so that what is read and what is written both stay in the first-level cache.
-    for (int64_t k0 = 0; k0 < kp; k0 += 32) {
-      const int64_t k1 = std::min(k0 + 32, kp);
-      if (width < kPanel || k1 > b.k) std::memset(out + k0 * kPanel, 0, static_cast<size_t>((k1 - k0) * kPanel) * sizeof(T));
-      for (int64_t j = 0; j < width; j++) {
-        for (int64_t k = k0; k < std::min(k1, b.k); k++) {
-          out[k / pair * pair * kPanel + j * pair + k % pair] = read(k, p * kPanel + j);
+    if (width < kPanel || whole < steps) std::memset(out, 0, static_cast<size_t>(steps * kPanel) * 4);
+    if (b.layout == Layout::by_column) {
+      // Blocks of the contraction, so that what is read and what is written both stay in the first-level cache.
+      for (int64_t s0 = 0; s0 < whole; s0 += block) {
+        const int64_t s1 = std::min(s0 + block, whole);
+        for (int64_t j = 0; j < width; j++) {
+          const T *row = data + (p * kPanel + j) * b.k;
+          for (int64_t s = s0; s < s1; s++) out[s * kPanel + j] = word_of(row + s * step);
         }
+      }
+      if (whole * step < b.k) {
+        for (int64_t j = 0; j < width; j++)
+          out[whole * kPanel + j] = join(data[(p * kPanel + j) * b.k + b.k - 1], T{0});
+      }
+    } else {
+      for (int64_t s = 0; s * step < b.k; s++) {
+        const T *low = data + s * step * b.n + p * kPanel;
+        const bool pair = s * step + step <= b.k;
+        for (int64_t j = 0; j < width; j++) out[s * kPanel + j] = join(low[j], pair && step == 2 ? low[b.n + j] : T{0});
+      }
+    }
+  }
+}
+
+/// The panels of B^T [n,k] from those of B [k,n]: padding is zero in both, so whole panels turn.
+void turn(uint32_t *out, const uint32_t *in, int64_t k, int64_t n, int32_t dtype, int threads) {
+  const int64_t kp = padded_k(k, dtype), np = padded_k(n, dtype), count = (k + kPanel - 1) / kPanel;
+  const int64_t step = dtype == RL_BF16 ? 2 : 1, panel = kp / step * kPanel;  // words of one of B's panels
+#pragma omp parallel for schedule(static) num_threads(threads) if (k * n > 1 << 16)
+  for (int64_t p = 0; p < count; p++) {
+    uint32_t *target = out + p * kPanel * (np / step);
+    const int64_t width = std::min(kPanel, kp - p * kPanel);
+    if (width < kPanel) std::memset(target, 0, static_cast<size_t>(np / step * kPanel) * 4);
+    for (int64_t i = 0; i < np; i += step) {
+      const uint32_t *source = in + i / kPanel * panel + p * kPanel / step * kPanel + i % kPanel;
+      uint32_t *row = target + i / step * kPanel;
+      if (step == 1) {
+        for (int64_t j = 0; j < width; j++) row[j] = source[j * kPanel];
+        continue;
+      }
+      for (int64_t j = 0; j < width; j += 2) {  // columns i, i+1 by steps j, j+1: a square of four numbers
+        const uint32_t a = source[j / 2 * kPanel], b = source[j / 2 * kPanel + 1];
+        row[j] = (a & 0xffffu) | b << 16;
+        row[j + 1] = a >> 16 | (b & 0xffff0000u);
       }
     }
   }
@@ -66,9 +96,9 @@ int64_t backward_bytes(int64_t n, int64_t k, int32_t dtype) {
 
 void fill_panels(void *panels, const Matrix &plain, int threads) {
   if (plain.dtype == RL_BF16) {
-    fill(static_cast<uint16_t *>(panels), plain, threads);
+    fill<uint16_t>(static_cast<uint32_t *>(panels), plain, threads);
   } else {
-    fill(static_cast<uint32_t *>(panels), plain, threads);
+    fill<uint32_t>(static_cast<uint32_t *>(panels), plain, threads);
   }
 }
 
@@ -98,31 +128,9 @@ CpuWeight::~CpuWeight() {
 void CpuWeight::prepare_backward() const {
   void *made = device_.allocate(backward_bytes(n, k, dtype));
   for (int64_t from = 0; from < n; from += kBackwardRows) {
-    // W[from:to] read from the forward's panels is a [k, to - from] matrix; its transpose is wanted: by_row and by_column
-    // trade places, panels need the element-wise reader below.
-    const int64_t to = std::min(from + kBackwardRows, n);
-    char *out = static_cast<char *>(made) + backward_offset(from, k, dtype);
-    const Matrix source = forward(from, to);
-    const int64_t rows = to - from, rp = padded_k(rows, dtype), panels = (k + kPanel - 1) / kPanel;
-    auto transpose = [&](auto *target) {
-      using T = std::remove_pointer_t<decltype(target)>;
-      constexpr int64_t pair = sizeof(T) == 2 ? 2 : 1;
-      const Reader<T> read(source);
-#pragma omp parallel for schedule(static) num_threads(device_.threads()) if (k * rows > 1 << 16)
-      for (int64_t p = 0; p < panels; p++) {
-        T *panel = target + p * kPanel * rp;
-        const int64_t width = std::min(kPanel, k - p * kPanel);
-        std::memset(panel, 0, static_cast<size_t>(kPanel * rp) * sizeof(T));
-        for (int64_t r = 0; r < rows; r++) {
-          for (int64_t j = 0; j < width; j++) panel[r / pair * pair * kPanel + j * pair + r % pair] = read(p * kPanel + j, r);
-        }
-      }
-    };
-    if (dtype == RL_BF16) {
-      transpose(reinterpret_cast<uint16_t *>(out));
-    } else {
-      transpose(reinterpret_cast<uint32_t *>(out));
-    }
+    const Matrix source = forward(from, std::min(from + kBackwardRows, n));
+    turn(reinterpret_cast<uint32_t *>(static_cast<char *>(made) + backward_offset(from, k, dtype)),
+         static_cast<const uint32_t *>(source.data), k, source.n, dtype, device_.threads());
   }
   backward_ = made;
 }
@@ -134,7 +142,8 @@ Matrix CpuWeight::forward(int64_t from, int64_t to) const {
 }
 
 Matrix CpuWeight::backward(int64_t from, int64_t to) const {
-  if (plain_) return {static_cast<const char *>(plain_) + from * k * dtype_size(dtype), dtype, Layout::by_row, to - from, k};
+  if (plain_)
+    return {static_cast<const char *>(plain_) + from * k * dtype_size(dtype), dtype, Layout::by_row, to - from, k};
   if (!backward_) prepare_backward();
   return {static_cast<const char *>(backward_) + backward_offset(from, k, dtype), dtype, Layout::panels, to - from, k};
 }

@@ -1,9 +1,9 @@
 // The CPU backend's matrix of a linear layer, and the form in which products read it.
 //
-// Panels: 64 columns of B (rows of W) side by side, the contraction running outwards; bf16 keeps two steps of it together,
-// as the processors' dot-product instructions want: panel[k / 2][64][2]. One layout for every number of rows: it is what
-// oneDNN asks for from two rows on (BA16a64b2a, f32 BA16a64b, the contraction padded to 32 or 16), and what our own kernel
-// for few rows streams.
+// Panels: 64 columns of B (rows of W) side by side, the contraction running outwards; bf16 keeps two steps of it
+// together, as the processors' dot-product instructions want: panel[k / 2][64][2]. One layout for every number of rows:
+// it is what oneDNN asks for from two rows on (BA16a64b2a, f32 BA16a64b, the contraction padded to 32 or 16), and what
+// our own kernel for few rows streams.
 #pragma once
 
 #include "cpu/cpu_device.h"
@@ -57,9 +57,9 @@ class CpuWeight final : public Weight {
   void prepare_backward() const;
 
   CpuDevice &device_;
-  const void *plain_ = nullptr;        // of a view
-  void *forward_ = nullptr;            // panels
-  mutable void *backward_ = nullptr;   // panels of W in pieces of kBackwardRows rows, made when first wanted
+  const void *plain_ = nullptr;       // of a view
+  void *forward_ = nullptr;           // panels
+  mutable void *backward_ = nullptr;  // panels of W in pieces of kBackwardRows rows, made when first wanted
 };
 
 inline const CpuWeight &cpu(const Weight &weight) { return static_cast<const CpuWeight &>(weight); }

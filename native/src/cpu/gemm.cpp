@@ -132,7 +132,8 @@ Gemm::Entry &Gemm::find(const Shape &shape) {
     check(dnnl_primitive_attr_set_post_ops(attr.value, sum.value), "post-ops");
   }
   Owned<dnnl_primitive_desc_t, dnnl_primitive_desc_destroy> desc;
-  check(dnnl_matmul_primitive_desc_create(&desc.value, engine_, x.value, b.value, bias.value, y.value, attr.value), "matmul");
+  check(dnnl_matmul_primitive_desc_create(&desc.value, engine_, x.value, b.value, bias.value, y.value, attr.value),
+        "matmul");
   const_dnnl_memory_desc_t scratchpad = dnnl_primitive_desc_query_md(desc.value, dnnl_query_scratchpad_md, 0);
 
   std::list<Entry> made(1);

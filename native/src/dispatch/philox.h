@@ -1,6 +1,7 @@
 // Philox4x32-10 (Salmon et al. 2011): random numbers as a function of a key and a counter, so that any backend, thread
 // count or order of evaluation sees the same ones.
-// The project's use: key = seed; counter = (stream lo, stream hi, row, column / 4); word column % 4 belongs to the column.
+// The project's use: key = seed; counter = (stream lo, stream hi, row, column / 4); word column % 4 belongs to the
+// column.
 #pragma once
 
 #include <cstdint>

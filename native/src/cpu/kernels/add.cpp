@@ -1,24 +1,24 @@
 // y = a + b.  y (=), may be a or b itself.
-#include "cpu/kernels/kernels.h"
-#include "cpu/kernels/simd.h"
+#include "cpu/kernels/pieces.h"
+#include "cpu/kernels/tile.h"
 
 namespace rl::cpu::RL_ISA {
 
 void add(Device &device, View y, View a, View b) {
-  const int64_t rows = y.rows(), n = y.cols();
+  const Pieces pieces(y, a, b);
   with_float(a.dtype, [&](auto ta) {
     with_float(b.dtype, [&](auto tb) {
       with_float(y.dtype, [&](auto ty) {
         using A = decltype(ta);
         using B = decltype(tb);
         using Y = decltype(ty);
-#pragma omp parallel for schedule(static) num_threads(cpu(device).threads()) if (rows * n > 32768)
-        for (int64_t t = 0; t < rows; t++) {
-          const A *pa = a.row<A>(t);
-          const B *pb = b.row<B>(t);
-          Y *py = y.row<Y>(t);
-          RL_SIMD
-          for (int64_t i = 0; i < n; i++) py[i] = from_f32<Y>(to_f32(pa[i]) + to_f32(pb[i]));
+#pragma omp parallel for schedule(static) num_threads(cpu(device).threads()) if (pieces.total() > 65536)
+        for (int64_t i = 0; i < pieces.count(); i++) {
+          const A *pa = pieces.at<A>(a, i);
+          const B *pb = pieces.at<B>(b, i);
+          for_row(
+              pieces.at<Y>(y, i), pieces.length(i), [&](int64_t c) { return load(pa + c) + load(pb + c); },
+              [&](int64_t c) { return to_f32(pa[c]) + to_f32(pb[c]); });
         }
       });
     });

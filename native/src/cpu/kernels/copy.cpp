@@ -1,33 +1,55 @@
 // y = x, converting between f32, bf16 and f16 where the dtypes differ.  y (=)
-#include "cpu/kernels/kernels.h"
-#include "cpu/kernels/simd.h"
+#include "cpu/kernels/f16.h"
+#include "cpu/kernels/pieces.h"
+#include "cpu/kernels/tile.h"
 
 namespace rl::cpu::RL_ISA {
 namespace {
 
-using f16 = _Float16;
-
-RL_INLINE float widen(float x) { return x; }
-RL_INLINE float widen(bf16 x) { return to_f32(x); }
-RL_INLINE float widen(f16 x) { return static_cast<float>(x); }
-
-template <class Y>
-RL_INLINE Y narrow(float x) {
-  if constexpr (__is_same(Y, f16)) {
-    return static_cast<f16>(x);
-  } else {
-    return from_f32<Y>(x);
-  }
-}
-
 template <class Y, class X>
-void convert(Y *y, const X *x, int64_t n) {
-  RL_SIMD
-  for (int64_t i = 0; i < n; i++) y[i] = narrow<Y>(widen(x[i]));
+RL_INLINE void convert(Y *y, const X *x, int64_t n) {
+  scale_row(y, x, n, 1.0f);
 }
+#if defined(__F16C__)
+// By hand: the compiler does not vectorise the one-element conversions.
+RL_INLINE void widen(float *y, const uint16_t *x) { _mm256_storeu_ps(y, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x))); }
+RL_INLINE void narrow(uint16_t *y, const float *x) { _mm_storeu_si128((__m128i *)y, _mm256_cvtps_ph(_mm256_loadu_ps(x), 0)); }
+template <class Y>
+RL_INLINE void convert(Y *y, const f16 *x, int64_t n) {
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    float wide[8];
+    widen(wide, &x[i].bits);
+    for (int j = 0; j < 8; j++) y[i + j] = from_f32<Y>(wide[j]);
+  }
+  for (; i < n; i++) y[i] = from_f32<Y>(to_f32(x[i]));
+}
+template <class X>
+RL_INLINE void convert(f16 *y, const X *x, int64_t n) {
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    float wide[8];
+    for (int j = 0; j < 8; j++) wide[j] = to_f32(x[i + j]);
+    narrow(&y[i].bits, wide);
+  }
+  for (; i < n; i++) y[i] = f16_from_f32(to_f32(x[i]));
+}
+#else
+template <class Y>
+RL_INLINE void convert(Y *y, const f16 *x, int64_t n) {
+  RL_SIMD
+  for (int64_t i = 0; i < n; i++) y[i] = from_f32<Y>(to_f32(x[i]));
+}
+template <class X>
+RL_INLINE void convert(f16 *y, const X *x, int64_t n) {
+  RL_SIMD
+  for (int64_t i = 0; i < n; i++) y[i] = f16_from_f32(to_f32(x[i]));
+}
+#endif
+RL_INLINE void convert(f16 *, const f16 *, int64_t) {}  // the same dtype: memcpy
 
 template <class Body>
-void with_type(int32_t dtype, Body &&body) {
+RL_INLINE void with_type(int32_t dtype, Body &&body) {
   if (dtype == RL_F16) {
     body(f16{});
   } else {
@@ -38,26 +60,22 @@ void with_type(int32_t dtype, Body &&body) {
 }  // namespace
 
 void copy(Device &device, View y, View x) {
-  // One row per unit of work; a dense tensor is cut into pieces instead, whatever its shape.
-  int64_t rows = x.rows(), cols = x.cols(), step_x = x.row_stride(), step_y = y.row_stride();
-  const bool dense = (rows <= 1 || (step_x == cols && step_y == cols));
-  const int64_t total = rows * cols, piece = 16384;
-  if (dense) {
-    rows = (total + piece - 1) / piece;
-    step_x = step_y = piece;
-  }
+  const Pieces pieces(y, x);
   const int64_t size = dtype_size(x.dtype);
-#pragma omp parallel for schedule(static) num_threads(cpu(device).threads()) if (total > 65536)
-  for (int64_t r = 0; r < rows; r++) {
-    const int64_t left = total - r * piece;
-    const int64_t n = dense ? (left < piece ? left : piece) : cols;
+#pragma omp parallel for schedule(static) num_threads(cpu(device).threads()) if (pieces.total() > 65536)
+  for (int64_t i = 0; i < pieces.count(); i++) {
+    const int64_t n = pieces.length(i);
     if (x.dtype == y.dtype) {
-      __builtin_memcpy(y.as<char>() + r * step_y * size, x.as<char>() + r * step_x * size, static_cast<size_t>(n * size));
+      const char *from = size == 4   ? pieces.at<const char[4]>(x, i)[0]
+                         : size == 2 ? pieces.at<const char[2]>(x, i)[0]
+                                     : pieces.at<const char>(x, i);
+      char *to = size == 4 ? pieces.at<char[4]>(y, i)[0] : size == 2 ? pieces.at<char[2]>(y, i)[0] : pieces.at<char>(y, i);
+      __builtin_memcpy(to, from, static_cast<size_t>(n * size));
       continue;
     }
     with_type(x.dtype, [&](auto tx) {
       with_type(y.dtype, [&](auto ty) {
-        convert(y.as<decltype(ty)>() + r * step_y, x.as<decltype(tx)>() + r * step_x, n);
+        convert(pieces.at<decltype(ty)>(y, i), pieces.at<decltype(tx)>(x, i), n);
       });
     });
   }

@@ -133,8 +133,8 @@ inline void store_bf16(CpuDevice &device, const View &y, const float *sum) {
   }
 }
 
-/// gradX = dz W, gradW += dz^T x, tile by tile; either may be absent. gradient(t, v0, n, z, zRef, dz) turns one row's logits
-/// (before the temperature) into dz, of W's dtype. xRef and wRef: a second set of logits, or null.
+/// gradX = dz W, gradW += dz^T x, tile by tile; either may be absent. gradient(t, v0, n, z, zRef, dz) turns one row's
+/// logits (before the temperature) into dz, of W's dtype. xRef and wRef: a second set of logits, or null.
 template <class Gradient>
 RL_INLINE void head_backward(CpuDevice &device, const View &gradX, const View &gradW, const View &x, const CpuWeight &w,
                              const View &xRef, const CpuWeight *wRef, Gradient &&gradient) {
@@ -156,7 +156,8 @@ RL_INLINE void head_backward(CpuDevice &device, const View &gradX, const View &g
         make_logits(device, z, part, w, v0, v1);
         if (wRef) make_logits(device, zRef, rows_of(xRef, t0, t0 + count), *wRef, v0, v1);
 #pragma omp parallel for schedule(static) num_threads(device.threads()) if (count * n > 16384)
-        for (int64_t r = 0; r < count; r++) gradient(t0 + r, v0, n, z + r * n, zRef ? zRef + r * n : nullptr, dz + r * n);
+        for (int64_t r = 0; r < count; r++)
+          gradient(t0 + r, v0, n, z + r * n, zRef ? zRef + r * n : nullptr, dz + r * n);
         const View d = matrix(dz, w.dtype, count, n, n);
         if (gx) multiply(device, gx, d, w.backward(v0, v1), nullptr, v0 > 0);
         if (gradW) multiply_transposed(device, rows_of(gradW, v0, v1), d, part);

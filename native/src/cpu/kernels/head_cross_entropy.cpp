@@ -44,8 +44,8 @@ void in_one_sweep(CpuDevice &device, double &loss, const View &gradX, const View
       const View gx = matrix(sum, RL_F32, count, w.k, w.k);
       for (int64_t v0 = 0; v0 < v; v0 += kBackwardRows) {
         const int64_t v1 = smaller(v0 + kBackwardRows, v);
-        multiply(device, gradX.dtype == RL_F32 ? rows_of(gradX, t0, t0 + count) : gx, matrix(dz + v0, w.dtype, count, v1 - v0, v),
-                 w.backward(v0, v1), nullptr, v0 > 0);
+        multiply(device, gradX.dtype == RL_F32 ? rows_of(gradX, t0, t0 + count) : gx,
+                 matrix(dz + v0, w.dtype, count, v1 - v0, v), w.backward(v0, v1), nullptr, v0 > 0);
       }
       if (gradX.dtype == RL_BF16) store_bf16(device, rows_of(gradX, t0, t0 + count), sum);
     }

@@ -1,6 +1,7 @@
 // p = softmax(z), z = x W^T / temperature; q = softmax(zRef), zRef = xRef Wref^T / temperature.
 // kl = sum_v p_v (log p_v - log q_v) = sum_v p_v (z_v - zRef_v) - lse + lseRef.  kl, lse, lseRef [T]  (=)
-// dz_v = gradKl p_v (log p_v - log q_v - kl) / temperature;  gradX = dz W  (=);  gradW += dz^T x. The reference is frozen.
+// dz_v = gradKl p_v (log p_v - log q_v - kl) / temperature;  gradX = dz W  (=);  gradW += dz^T x.
+// The reference is frozen.
 #include "cpu/kernels/head.h"
 
 namespace rl::cpu::RL_ISA {
@@ -9,7 +10,8 @@ void head_full_kl(Device &device, View kl, View lse, View lseRef, View x, const 
                   const Weight &weightRef, float temperature) {
   const CpuWeight &w = cpu(weight), &wr = cpu(weightRef);
   const float scale = 1 / temperature;
-  const int64_t rows = x.rows(), tile_rows = even_tiles(rows, kHeadRows / 2), columns = tile_columns(2 * tile_rows, w.n);
+  const int64_t rows = x.rows(), tile_rows = even_tiles(rows, kHeadRows / 2),
+                columns = tile_columns(2 * tile_rows, w.n);
   float *z = cpu(device).scratch<float>(tile_rows * columns), *zRef = cpu(device).scratch<float>(tile_rows * columns);
   RowSums *sums = cpu(device).scratch<RowSums>(2 * tile_rows);
   for (int64_t t0 = 0; t0 < rows; t0 += tile_rows) {

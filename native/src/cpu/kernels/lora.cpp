@@ -2,8 +2,8 @@
 // x [T,K], a [r,K], b [N,r], h [T,R], y [T,N].
 // With gh[t] = scale_s gradY[t] b_s:  gradX[t] += (gh[t] a_s) mask,  gradA_s += sum_t gh[t]^T drop(x[t]),
 // gradB_s += scale_s sum_t gradY[t]^T h[t].
-// r is small against K and N, so these are passes over x, y and gradY with the adapter in cache, not products worth packing:
-// rows are widened to f32 once, in cache, and meet the adapter there.
+// r is small against K and N, so these are passes over x, y and gradY with the adapter in cache, not products worth
+// packing: rows are widened to f32 once, in cache, and meet the adapter there.
 #include <omp.h>
 
 #include "cpu/kernels/kernels.h"
@@ -87,7 +87,8 @@ RL_INLINE void multiply_wide(__m512i x, uint32_t constant, __m512i &high, __m512
 /// Bit i: whether column from + i of a row is dropped. `from` is a multiple of 64.
 // philox4x32_10 for sixteen groups at once: what the compiler makes of the plain loop is half as fast.
 uint64_t dropped(const Dropout &d, int64_t row, int64_t from) {
-  __m512i c0 = _mm512_set1_epi32(static_cast<int32_t>(d.stream)), c1 = _mm512_set1_epi32(static_cast<int32_t>(d.stream >> 32));
+  __m512i c0 = _mm512_set1_epi32(static_cast<int32_t>(d.stream)),
+          c1 = _mm512_set1_epi32(static_cast<int32_t>(d.stream >> 32));
   __m512i c2 = _mm512_set1_epi32(static_cast<int32_t>(row));
   __m512i c3 = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int32_t>(from / 4)),
                                 _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
@@ -151,7 +152,8 @@ RL_INLINE void widen(float *out, const X *x, const Dropout *d, int64_t row, int6
   RL_SIMD
   for (int64_t i = 0; i < n; i++) out[i] = to_f32(x[from + i]);
   if (!d || !d->threshold) return;
-  for (int64_t i = 0; i < n; i += kColumns) drop(out + i, dropped(*d, row, from + i), d->keep, smaller(kColumns, n - i));
+  for (int64_t i = 0; i < n; i += kColumns)
+    drop(out + i, dropped(*d, row, from + i), d->keep, smaller(kColumns, n - i));
 }
 
 /// out[i * ldOut + j] = scale * sum_k x[i * ldX + k] m[j * k_total + k] for R rows and J columns.
@@ -183,23 +185,26 @@ RL_INLINE void dots(float *out, int64_t ldOut, const float *x, int64_t ldX, cons
 }
 
 template <int R>
-void dots_rows(float *out, int64_t ldOut, const float *x, int64_t ldX, const float *m, int64_t rank, int64_t k, float scale) {
+void dots_rows(float *out, int64_t ldOut, const float *x, int64_t ldX, const float *m, int64_t rank, int64_t k,
+               float scale) {
   int64_t j = 0;
   for (; j + 4 <= rank; j += 4) dots<R, 4>(out + j, ldOut, x, ldX, m + j * k, k, scale);
   for (; j < rank; j++) dots<R, 1>(out + j, ldOut, x, ldX, m + j * k, k, scale);
 }
 
 /// out [rows,rank] = scale x m^T, with m [rank,k].
-void project(float *out, int64_t ldOut, const float *x, int64_t ldX, int64_t rows, const float *m, int64_t rank, int64_t k,
-             float scale) {
+void project(float *out, int64_t ldOut, const float *x, int64_t ldX, int64_t rows, const float *m, int64_t rank,
+             int64_t k, float scale) {
   int64_t i = 0;
-  for (; i + kTileRows <= rows; i += kTileRows) dots_rows<kTileRows>(out + i * ldOut, ldOut, x + i * ldX, ldX, m, rank, k, scale);
+  for (; i + kTileRows <= rows; i += kTileRows)
+    dots_rows<kTileRows>(out + i * ldOut, ldOut, x + i * ldX, ldX, m, rank, k, scale);
   for (; i < rows; i++) dots_rows<1>(out + i * ldOut, ldOut, x + i * ldX, ldX, m, rank, k, scale);
 }
 
 /// sum[r][0:64] = scale * sum_j c[r * ldC + j] m[j * ldM + 0:64] for R rows.
 template <int R>
-RL_INLINE void combine(float *sum, const float *c, int64_t ldC, int64_t rank, const float *m, int64_t ldM, float scale) {
+RL_INLINE void combine(float *sum, const float *c, int64_t ldC, int64_t rank, const float *m, int64_t ldM,
+                       float scale) {
   // As many columns at a time as leave the sums in registers.
   constexpr int vectors = kWidth == 16 ? 4 : R == 1 ? 4 : 2;
   for (int64_t from = 0; from < kColumns; from += vectors * kWidth) {
@@ -234,8 +239,10 @@ void transpose(float *out, int64_t ld, const float *m, int64_t from, int64_t wid
       for (int64_t j = 0; j < rank; j += 4) {
         Four r[4];
         for (int i = 0; i < 4; i++) __builtin_memcpy(&r[i], in + i * rank + j, 16);
-        const Four a = __builtin_shuffle(r[0], r[1], Pick{0, 4, 1, 5}), b = __builtin_shuffle(r[0], r[1], Pick{2, 6, 3, 7});
-        const Four d = __builtin_shuffle(r[2], r[3], Pick{0, 4, 1, 5}), e = __builtin_shuffle(r[2], r[3], Pick{2, 6, 3, 7});
+        const Four a = __builtin_shuffle(r[0], r[1], Pick{0, 4, 1, 5}),
+                   b = __builtin_shuffle(r[0], r[1], Pick{2, 6, 3, 7});
+        const Four d = __builtin_shuffle(r[2], r[3], Pick{0, 4, 1, 5}),
+                   e = __builtin_shuffle(r[2], r[3], Pick{2, 6, 3, 7});
         const Four turned[4] = {__builtin_shuffle(a, d, Pick{0, 1, 4, 5}), __builtin_shuffle(a, d, Pick{2, 3, 6, 7}),
                                 __builtin_shuffle(b, e, Pick{0, 1, 4, 5}), __builtin_shuffle(b, e, Pick{2, 3, 6, 7})};
         for (int i = 0; i < 4; i++) __builtin_memcpy(out + (j + i) * ld + c, &turned[i], 16);
@@ -312,10 +319,12 @@ void forward_rows(const LoraSegment &s, int64_t begin, int64_t end, const View &
   }
 }
 
-/// Dropout's masks of some rows, their gh and their gradX. masks: bits, 64 columns a word. wide: kRowBlock * max(K, N) floats.
+/// Dropout's masks of some rows, their gh and their gradX. masks: bits, 64 columns a word.
+/// wide: kRowBlock * max(K, N) floats.
 template <class X, class G, class GX>
 void backward_rows(const LoraSegment &s, int64_t begin, int64_t end, const View &gradX, const View &gradY,
-                   const Dropout &d, uint64_t *masks, int64_t ldMasks, const float *bt, float *gh, int64_t ldGh, float *wide) {
+                   const Dropout &d, uint64_t *masks, int64_t ldMasks, const float *bt, float *gh, int64_t ldGh,
+                   float *wide) {
   const int64_t n = gradY.cols(), rank = s.a.rows();
   if (d.threshold) {
     for (int64_t t = begin; t < end; t++) {
@@ -396,7 +405,8 @@ void outer(float *sum, const LoraSegment &s, const float *c, int64_t ldC, const 
           }
         }
         for (int j = 0; j < together; j++) {
-          for (int i = 0; i < vectors; i++) __builtin_memcpy(sum + (j0 + j) * kColumns + i * kWidth, &v[j][i], sizeof(Vec));
+          for (int i = 0; i < vectors; i++)
+            __builtin_memcpy(sum + (j0 + j) * kColumns + i * kWidth, &v[j][i], sizeof(Vec));
         }
       } else {
         for (int64_t t = 0; t < rows; t++) {
@@ -413,7 +423,8 @@ void outer(float *sum, const LoraSegment &s, const float *c, int64_t ldC, const 
 
 }  // namespace
 
-void lora(Device &device, View y, View h, View x, const LoraSegment *segments, int32_t count, const rl_dropout &dropout) {
+void lora(Device &device, View y, View h, View x, const LoraSegment *segments, int32_t count,
+          const rl_dropout &dropout) {
   if (count == 0) return;
   const Dropout d = dropout_of(dropout);
   const int64_t k = x.cols(), n = y.cols(), padded = (n + kColumns - 1) / kColumns * kColumns;
@@ -438,15 +449,18 @@ void lora(Device &device, View y, View h, View x, const LoraSegment *segments, i
         for (int32_t s = 0; s < count; s++) {
           int64_t before = 0;
           for (int32_t q = 0; q < s; q++) before += segments[q].a.rows();
-          if (segments[s].begin < segments[s].end) make_panels(panels + before * padded, segments[s].b.f32(), n, segments[s].a.rows());
+          if (segments[s].begin < segments[s].end)
+            make_panels(panels + before * padded, segments[s].b.f32(), n, segments[s].a.rows());
         }
 #pragma omp for schedule(static, 1)
         for (int64_t task = 0; task < tasks; task++) {
-          const int64_t begin = first + (last - first) * task / tasks, end = first + (last - first) * (task + 1) / tasks;
+          const int64_t begin = first + (last - first) * task / tasks,
+                        end = first + (last - first) * (task + 1) / tasks;
           const float *b = panels;
           for (int32_t s = 0; s < count; s++) {
             const Range r = within(segments[s], begin, end);
-            if (r.begin < r.end) forward_rows<X, Y>(segments[s], r.begin, r.end, y, h, x, d, wide + task * kRowBlock * k, b);
+            if (r.begin < r.end)
+              forward_rows<X, Y>(segments[s], r.begin, r.end, y, h, x, d, wide + task * kRowBlock * k, b);
             b += segments[s].a.rows() * padded;
           }
         }
@@ -492,7 +506,8 @@ void lora_backward(Device &device, View gradX, View gradY, View x, View h, const
         {
 #pragma omp for schedule(static, 1)
           for (int64_t task = 0; task < tasks; task++) {
-            const int64_t begin = first + (last - first) * task / tasks, end = first + (last - first) * (task + 1) / tasks;
+            const int64_t begin = first + (last - first) * task / tasks,
+                          end = first + (last - first) * (task + 1) / tasks;
             const float *b = bt;
             for (int32_t s = 0; s < count; s++) {
               const Range r = within(segments[s], begin, end);
@@ -503,13 +518,15 @@ void lora_backward(Device &device, View gradX, View gradY, View x, View h, const
               b += segments[s].a.rows() * n;
             }
           }
-          // Parameter gradients by columns: every thread owns some, so the order of the sums does not depend on their number.
+          // Parameter gradients by columns: every thread owns some, so the order of the sums does not depend on their
+          // number.
           float *sum = sums + (parallel ? omp_get_thread_num() : 0) * (rank + kOuterRows) * kColumns;
           float *slice = sum + rank * kColumns;
 #pragma omp for schedule(static)
           for (int64_t panel = 0; panel < panels_a + panels_b; panel++) {
             const bool of_a = panel < panels_a;
-            const int64_t c = (of_a ? panel : panel - panels_a) * kColumns, width = smaller(kColumns, (of_a ? k : n) - c);
+            const int64_t c = (of_a ? panel : panel - panels_a) * kColumns,
+                          width = smaller(kColumns, (of_a ? k : n) - c);
             for (int32_t q = 0; q < count; q++) {
               const LoraSegment &s = segments[q];
               const int64_t r = s.a.rows();

@@ -97,8 +97,10 @@ bool has_dot_product() {
   return has;
 }
 
-template <int R>
-__attribute__((target("avx512bf16"))) void tile_dot(float *out, const bf16 *x, int64_t ldx, const bf16 *panel, int64_t k) {
+/// `ahead`: what to prefetch, Lines cache lines a step.
+template <int R, int Lines>
+__attribute__((target("avx512bf16"))) void tile_dot(float *out, const bf16 *x, int64_t ldx, const bf16 *panel,
+                                                    int64_t k, const char *ahead) {
   __m512 sum[R][4];
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++) {
@@ -108,11 +110,9 @@ __attribute__((target("avx512bf16"))) void tile_dot(float *out, const bf16 *x, i
   for (int64_t i = 0; i < k; i += 2) {
     __m512i b[4];
 #pragma GCC unroll 4
-    for (int v = 0; v < 4; v++) {
-      b[v] = _mm512_loadu_si512(panel + i * kPanel + v * 32);
-      // A page ahead of the hardware's own prefetcher, which stops at page borders.
-      __builtin_prefetch(panel + i * kPanel + v * 32 + 2048);
-    }
+    for (int v = 0; v < 4; v++) b[v] = _mm512_loadu_si512(panel + i * kPanel + v * 32);
+#pragma GCC unroll 4
+    for (int v = 0; v < Lines; v++) __builtin_prefetch(ahead + i / 2 * (64 * Lines) + v * 64, 0, 2);
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++) {
       int32_t pair;
@@ -130,37 +130,52 @@ __attribute__((target("avx512bf16"))) void tile_dot(float *out, const bf16 *x, i
 }
 #endif
 
+/// Group `group` of `groups` of rows that pass over one panel. All but the first find it in cache: meanwhile the next
+/// panel comes in, a share with each group. A single group is bound by memory and looks just a page ahead, since the
+/// hardware's own prefetcher stops at a page's border.
+struct Pass {
+  int64_t group, groups;
+};
+
 template <int R, class T>
-void panel_rows(float *out, const T *x, int64_t ldx, const T *panel, int64_t k, bool dot) {
+void panel_rows(float *out, const T *x, int64_t ldx, const T *panel, int64_t k, int64_t kp, Pass pass, bool dot) {
 #if defined(__AVX512BW__)
   if constexpr (sizeof(T) == 2) {
     if (dot) {
-      tile_dot<R>(out, x, ldx, panel, k);
+      const char *here = reinterpret_cast<const char *>(panel), *next = here + kp * kPanel * 2;
+      if (pass.groups == 1) {
+        tile_dot<R, 4>(out, x, ldx, panel, k, here + 4096);
+      } else if (pass.groups == 2) {
+        tile_dot<R, 2>(out, x, ldx, panel, k, next + pass.group * kp * kPanel);
+      } else {
+        tile_dot<R, 1>(out, x, ldx, panel, k, next + pass.group % 4 * kp * (kPanel / 2));
+      }
       return;
     }
   }
 #endif
-  (void)dot;
+  (void)kp, (void)pass, (void)dot;
   constexpr int64_t pair = sizeof(T) == 2 ? 2 : 1;
   for (int64_t c = 0; c < kPanel; c += kColumns) tile<R>(out + c, x, ldx, panel + c * pair, k);
 }
 
 template <class T>
-void panel_rows(int rows, float *out, const T *x, int64_t ldx, const T *panel, int64_t k, bool dot) {
+void panel_rows(int rows, float *out, const T *x, int64_t ldx, const T *panel, int64_t k, int64_t kp, Pass pass,
+                bool dot) {
   switch (rows) {
     case 1:
-      return panel_rows<1>(out, x, ldx, panel, k, dot);
+      return panel_rows<1>(out, x, ldx, panel, k, kp, pass, dot);
     case 2:
-      return panel_rows<2>(out, x, ldx, panel, k, dot);
+      return panel_rows<2>(out, x, ldx, panel, k, kp, pass, dot);
     case 3:
-      return panel_rows<3>(out, x, ldx, panel, k, dot);
+      return panel_rows<3>(out, x, ldx, panel, k, kp, pass, dot);
     case 4:
-      return panel_rows<4>(out, x, ldx, panel, k, dot);
+      return panel_rows<4>(out, x, ldx, panel, k, kp, pass, dot);
     case 5:
-      if constexpr (kRows >= 5) return panel_rows<5>(out, x, ldx, panel, k, dot);
+      if constexpr (kRows >= 5) return panel_rows<5>(out, x, ldx, panel, k, kp, pass, dot);
       break;
     default:
-      if constexpr (kRows >= 6) return panel_rows<6>(out, x, ldx, panel, k, dot);
+      if constexpr (kRows >= 6) return panel_rows<6>(out, x, ldx, panel, k, kp, pass, dot);
   }
 }
 
@@ -182,7 +197,8 @@ RL_INLINE void finish(Y *y, const float *sum, int64_t n, const float *bias, bool
 }
 
 template <class T, class Y>
-void multiply_panels(CpuDevice &device, const View &y, const View &x, const Matrix &b, const float *bias, bool accumulate) {
+void multiply_panels(CpuDevice &device, const View &y, const View &x, const Matrix &b, const float *bias,
+                     bool accumulate) {
   const int64_t m = x.rows(), k = b.k, kp = padded_k(k, b.dtype);
   const int64_t steps = sizeof(T) == 2 ? (k + 1) / 2 * 2 : k;
   const int64_t panels = (b.n + kPanel - 1) / kPanel, blocks = (m + kTaskRows - 1) / kTaskRows;
@@ -202,9 +218,11 @@ void multiply_panels(CpuDevice &device, const View &y, const View &x, const Matr
     const int64_t groups = (end - begin + kRows - 1) / kRows;
     for (int64_t g = 0; g < groups; g++) {
       const int64_t t0 = begin + g * (end - begin) / groups, t1 = begin + (g + 1) * (end - begin) / groups;
-      panel_rows(static_cast<int>(t1 - t0), out, x.row<T>(t0), x.row_stride(), data + p * kPanel * kp, steps, dot);
+      panel_rows(static_cast<int>(t1 - t0), out, x.row<T>(t0), x.row_stride(), data + p * kPanel * kp, steps, kp,
+                 {g, groups}, dot);
       for (int64_t t = t0; t < t1; t++) {
-        finish(y.row<Y>(t) + p * kPanel, out + (t - t0) * kPanel, width, bias ? bias + p * kPanel : nullptr, accumulate);
+        finish(y.row<Y>(t) + p * kPanel, out + (t - t0) * kPanel, width, bias ? bias + p * kPanel : nullptr,
+               accumulate);
       }
     }
   }
@@ -228,7 +246,8 @@ void by_panels(CpuDevice &device, const View &y, View x, Matrix b, const float *
     x = matrix(copy, RL_BF16, m, even, even);
   }
   with_float(b.dtype, [&](auto tx) {
-    with_float(y.dtype, [&](auto ty) { multiply_panels<decltype(tx), decltype(ty)>(device, y, x, b, bias, accumulate); });
+    with_float(y.dtype,
+               [&](auto ty) { multiply_panels<decltype(tx), decltype(ty)>(device, y, x, b, bias, accumulate); });
   });
 }
 

@@ -6,8 +6,8 @@
 
 namespace rl::cpu::RL_ISA {
 
-/// Y = X B + bias, or Y += with accumulate. Y float [m,n], X [m,k] in B's dtype, both with strided rows; bias f32 [n] or null.
-/// A row's bits depend on m only through the choice of the kernel, see multiply.cpp.
+/// Y = X B + bias, or Y += with accumulate. Y float [m,n], X [m,k] in B's dtype, both with strided rows; bias f32 [n]
+/// or null. A row's bits depend on m only through the choice of the kernel, see multiply.cpp.
 void multiply(CpuDevice &device, const View &y, const View &x, const Matrix &b, const float *bias, bool accumulate);
 
 /// Y += A^T B. Y f32 [n,k] dense, A [t,n], B [t,k] of one dtype, rows may be strided.
@@ -22,7 +22,8 @@ inline __attribute__((always_inline)) View rows_of(const View &x, int64_t from, 
 }
 
 /// A [rows,cols] matrix in memory of our own.
-inline __attribute__((always_inline)) View matrix(void *data, int32_t dtype, int64_t rows, int64_t cols, int64_t stride) {
+inline __attribute__((always_inline)) View matrix(void *data, int32_t dtype, int64_t rows, int64_t cols,
+                                                  int64_t stride) {
   View v;
   v.data = data;
   v.dtype = dtype;

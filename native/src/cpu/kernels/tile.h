@@ -112,8 +112,18 @@ RL_INLINE vecf high_halves(vecf a, vecf b) {
 #endif
 }
 
+/// Lane i of the result is the sum of a[i]'s lanes. Overwrites a.
+RL_INLINE vecf sums_of(vecf (&a)[kWidth]) {
+#pragma GCC unroll 4
+  for (int half = kWidth / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < half; i++) a[i] = low_halves(a[i], a[i + half]) + high_halves(a[i], a[i + half]);
+  }
+  return a[0];
+}
+
 /// y[c,r] = x[r,c], r < rows, c < cols; both multiples of kWidth.
-static void transpose(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t rows, int64_t cols) {
+static inline void transpose(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t rows, int64_t cols) {
   for (int64_t r = 0; r < rows; r += kWidth) {
     for (int64_t c = 0; c < cols; c += kWidth) {
       vecf a[kWidth], b[kWidth];
@@ -166,8 +176,8 @@ RL_INLINE void tile_column(float *c, int64_t ldc, const float *a, int64_t lda, c
 
 /// C[m,n] = A B or, with ADD, C += A B. m a multiple of 4, n of kWidth. A_BY_COLUMN: a[p,i] is A's element (i,p).
 template <bool A_BY_COLUMN, bool ADD>
-static void tile_product(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m, int64_t n,
-                     int64_t k) {
+static inline void tile_product(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
+                                int64_t n, int64_t k) {
   int64_t j = 0;
   for (; j + kTileVectors * kWidth <= n; j += kTileVectors * kWidth) {
     tile_column<kTileVectors, A_BY_COLUMN, ADD>(c + j, ldc, a, lda, b + j, ldb, m, k);

@@ -7,7 +7,6 @@ import java.util.Map;
 import org.rlhf4j.algorithms.SftTrainer;
 import org.rlhf4j.checkpoint.FloatType;
 import org.rlhf4j.checkpoint.ModelFolderWriter;
-import org.rlhf4j.checkpoint.TensorToWrite;
 import org.rlhf4j.config.Command;
 import org.rlhf4j.config.Settings;
 import org.rlhf4j.config.SftConfig;
@@ -15,11 +14,10 @@ import org.rlhf4j.config.StageConfig;
 import org.rlhf4j.data.Dataset;
 import org.rlhf4j.data.Demonstration;
 import org.rlhf4j.data.Demonstrations;
-import org.rlhf4j.graph.Parameter;
-import org.rlhf4j.graph.Parameters;
 import org.rlhf4j.lora.LoraAdapter;
 import org.rlhf4j.lora.PeftAdapter;
 import org.rlhf4j.nn.CausalLm;
+import org.rlhf4j.nn.ParameterFiles;
 import org.rlhf4j.report.FolderWriter;
 import org.slf4j.Logger;
 
@@ -88,11 +86,9 @@ final class SftCommand extends TrainingCommand {
 
   /** All weights, as a Hugging Face folder. */
   private void writeModel(Path folder) throws IOException {
-    Parameters parameters = model.lm().parameters();
     FloatType type = FloatType.valueOf(model.lm().dtype().name());
-    List<TensorToWrite> tensors =
-        parameters.all().stream().map((Parameter p) -> StageOptions.tensor(p, type)).toList();
-    ModelFolderWriter.writeWeights(folder, tensors, ModelFolderWriter.SHARD_BYTES);
+    ModelFolderWriter.writeWeights(
+        folder, ParameterFiles.tensors(model.lm().parameters(), type), ModelFolderWriter.SHARD_BYTES);
     ModelFolderWriter.writeConfiguration(model.files(), folder, type);
   }
 

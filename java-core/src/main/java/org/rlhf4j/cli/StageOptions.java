@@ -1,11 +1,7 @@
 package org.rlhf4j.cli;
 
-import org.rlhf4j.checkpoint.FloatType;
-import org.rlhf4j.checkpoint.TensorToWrite;
 import org.rlhf4j.config.StageConfig;
 import org.rlhf4j.data.ReadOptions;
-import org.rlhf4j.graph.Parameter;
-import org.rlhf4j.tensor.Tensor;
 
 /** What the training commands read from their configuration in the same way. */
 final class StageOptions {
@@ -23,16 +19,5 @@ final class StageOptions {
     }
     boolean append = Boolean.TRUE.equals(config.settings().flat().get("append_eos"));
     return options.withAppendEos(append ? ReadOptions.AppendEos.YES : ReadOptions.AppendEos.NO);
-  }
-
-  /** A parameter on its way into a file. */
-  static TensorToWrite tensor(Parameter p, FloatType type) {
-    Tensor flat = p.value().reshape(p.value().elements());
-    return new TensorToWrite(
-        p.name(),
-        type,
-        p.value().shape(),
-        (first, count, into, offset) ->
-            System.arraycopy(flat.rows(first, first + count).toFloats(), 0, into, offset, count));
   }
 }

@@ -1,0 +1,182 @@
+#include "support.h"
+
+namespace rl::test {
+namespace {
+
+double f16_value(uint16_t bits) {
+  const int exponent = (bits >> 10) & 31, mantissa = bits & 1023;
+  const double sign = bits & 0x8000 ? -1 : 1;
+  if (exponent == 31) return mantissa ? NAN : sign * INFINITY;
+  return sign * (exponent ? std::ldexp(1024 + mantissa, exponent - 25) : std::ldexp(mantissa, -24));
+}
+
+/// The nearest f16, ties to even, by arithmetic rather than by bits.
+uint16_t f16_bits(double x) {
+  const uint16_t sign = std::signbit(x) ? 0x8000 : 0;
+  const double a = std::abs(x);
+  if (a >= 65520) return sign | 0x7c00;
+  if (a == 0) return sign;
+  const int exponent = std::max(std::ilogb(a), -14);
+  const double units = std::nearbyint(std::ldexp(a, 10 - exponent));  // the default mode: to nearest even
+  return static_cast<uint16_t>(sign + ((exponent + 14) << 10) + static_cast<int>(units));
+}
+
+template <class T>
+std::vector<T> raw(const rl_tensor *t, size_t n) {
+  std::vector<T> bits(n);
+  EXPECT_EQ(rl_copy_to_host(bits.data(), t, static_cast<int64_t>(n * sizeof(T))), RL_OK) << rl_last_error();
+  return bits;
+}
+
+template <class T>
+void put(Tensor &t, const std::vector<T> &bits) {
+  ASSERT_EQ(rl_copy_from_host(t, bits.data(), static_cast<int64_t>(bits.size() * sizeof(T))), RL_OK) << rl_last_error();
+}
+
+TEST(Copy, EveryF16WidensAndComesBack) {
+  std::vector<uint16_t> bits(65536);
+  for (size_t i = 0; i < bits.size(); i++) bits[i] = static_cast<uint16_t>(i);
+  Tensor half({65536}, RL_F16), wide({65536}), back({65536}, RL_F16), same({65536}, RL_F16);
+  put(half, bits);
+  RL_CHECK(rl_copy(wide, half));
+  RL_CHECK(rl_copy(back, wide));
+  RL_CHECK(rl_copy(same, half));
+  const Floats got = wide.get();
+  const auto returned = raw<uint16_t>(back, bits.size());
+  EXPECT_EQ(raw<uint16_t>(same, bits.size()), bits);
+  for (size_t i = 0; i < bits.size(); i++) {
+    const double want = f16_value(bits[i]);
+    if (std::isnan(want)) {
+      ASSERT_TRUE(std::isnan(got[i]) && std::isnan(f16_value(returned[i]))) << i;
+    } else {
+      ASSERT_EQ(static_cast<double>(got[i]), want) << i;
+      ASSERT_EQ(std::signbit(got[i]), std::signbit(want)) << i;
+      ASSERT_EQ(returned[i], bits[i]);
+    }
+  }
+}
+
+// Values between, on and around the ties of every finite f16, in both signs; beyond the range; single and wide.
+TEST(Copy, F32RoundsToTheNearestF16) {
+  Floats x{0.0f, -0.0f, 65504, 65519.99f, 65520, 65536, 1e30f, INFINITY, 1e-8f, 2.9802322e-8f, 2.9802326e-8f, 1e-40f};
+  for (uint32_t i = 0; i < 31743; i++) {
+    const float low = static_cast<float>(f16_value(static_cast<uint16_t>(i)));
+    const float high = static_cast<float>(f16_value(static_cast<uint16_t>(i + 1)));
+    const float tie = (low + high) / 2;
+    for (float v : {tie, std::nextafter(tie, 0.0f), std::nextafter(tie, 1e9f)}) {
+      x.push_back(v);
+      x.push_back(-v);
+    }
+  }
+  const int64_t n = static_cast<int64_t>(x.size());
+  Tensor from({n}, x), to({n}, RL_F16);
+  RL_CHECK(rl_copy(to, from));
+  const auto got = raw<uint16_t>(to, x.size());
+  for (size_t i = 0; i < x.size(); i++) ASSERT_EQ(got[i], f16_bits(static_cast<double>(x[i]))) << x[i];
+}
+
+TEST(Copy, F32RoundsToTheNearestBf16) {
+  Floats x = random_floats(1001, 1);
+  x.insert(x.end(), {1.00390625f, 1.01171875f, -1.00390625f, 0.0f, -0.0f, INFINITY, 3.4e38f, 1e-40f});
+  const int64_t n = static_cast<int64_t>(x.size());
+  Tensor from({n}, x), to({n}, RL_BF16), back({n});
+  RL_CHECK(rl_copy(to, from));
+  RL_CHECK(rl_copy(back, to));
+  const auto got = raw<uint16_t>(to, x.size());
+  for (size_t i = 0; i < x.size(); i++) {
+    ASSERT_EQ(got[i], f32_to_bf16(x[i])) << x[i];
+    ASSERT_EQ(back.get()[i], bf16_to_f32(got[i]));
+  }
+  Tensor nan({17}, Floats(17, NAN)), small({17}, RL_BF16), half({17}, RL_F16), bf16_of_half({17}, RL_BF16);
+  RL_CHECK(rl_copy(small, nan));
+  for (float v : small.get()) EXPECT_TRUE(std::isnan(v));
+  Tensor some({17}, Floats(17, -2.5f), RL_BF16);
+  RL_CHECK(rl_copy(half, some));
+  RL_CHECK(rl_copy(bf16_of_half, half));
+  EXPECT_EQ(bf16_of_half.get(), Floats(17, -2.5f));
+}
+
+// Rows of one tensor into rows of another: nothing beside them moves.
+TEST(Copy, StridedRows) {
+  for (int32_t from : {RL_F32, RL_BF16}) {
+    for (int32_t to : {RL_F32, RL_BF16}) {
+      const Floats values = random_floats(5 * 20, 3, RL_BF16);
+      Tensor x({5, 20}, values, from), y({5, 24}, Floats(5 * 24, 9.0f), to);
+      rl_tensor a = x.raw(), b = y.raw();
+      a.shape[1] = b.shape[1] = 17;
+      a.offset = 2 * (from == RL_F32 ? 4 : 2);
+      b.offset = 3 * (to == RL_F32 ? 4 : 2);
+      RL_CHECK(rl_copy(&b, &a));
+      const Floats got = y.get();
+      for (size_t r = 0; r < 5; r++) {
+        for (size_t c = 0; c < 24; c++) {
+          EXPECT_EQ(got[r * 24 + c], c >= 3 && c < 20 ? values[r * 20 + c - 1] : 9.0f) << r << "," << c;
+        }
+      }
+    }
+  }
+}
+
+TEST(Copy, IntegersAndEmptyTensors) {
+  Tensor x({3}, Ints{1, -2, 2147483647}), y({3}, RL_I32);
+  RL_CHECK(rl_copy(y, x));
+  EXPECT_EQ(y.get_ints(), (Ints{1, -2, 2147483647}));
+  Tensor bytes({5}, RL_U8), copied({5}, RL_U8);
+  put(bytes, std::vector<uint8_t>{0, 1, 2, 254, 255});
+  RL_CHECK(rl_copy(copied, bytes));
+  EXPECT_EQ(raw<uint8_t>(copied, 5), (std::vector<uint8_t>{0, 1, 2, 254, 255}));
+  Tensor none({0, 4}), nothing({0, 4}, RL_BF16);
+  RL_CHECK(rl_copy(nothing, none));
+  Tensor scalar({}, Floats{4}), other({});
+  RL_CHECK(rl_copy(other, scalar));
+  EXPECT_EQ(other.get(), Floats{4});
+}
+
+TEST(CopyErrors, NamesOpArgumentExpectedAndFound) {
+  Tensor x({4}), y({5}), ids({4}, RL_I32), bytes({4}, RL_U8);
+  expect_error(rl_copy(y, x), RL_INVALID_ARGUMENT, {"copy: y: expected shape [4], found [5]"});
+  expect_error(rl_copy(ids, x), RL_INVALID_ARGUMENT, {"y: expected f32", "found i32"});
+  expect_error(rl_copy(x, ids), RL_INVALID_ARGUMENT, {"y: expected i32", "found f32"});
+  expect_error(rl_copy(bytes, ids), RL_INVALID_ARGUMENT, {"found u8"});
+  expect_error(rl_copy(x, x), RL_INVALID_ARGUMENT, {"y: expected memory of its own", "overlaps x"});
+  expect_error(rl_copy(x, nullptr), RL_INVALID_ARGUMENT, {"x: expected a tensor, found null"});
+}
+
+TEST(Fill, EveryDtypeAndStridedRows) {
+  for (int64_t n : {1, 7, 4097, 70001}) {
+    Tensor f32({n}), b16({n}, RL_BF16), f16({n}, RL_F16), i32({n}, RL_I32), u8({n}, RL_U8);
+    for (const Tensor *t : {&f32, &b16, &f16, &i32, &u8}) RL_CHECK(rl_fill(*t, 3));
+    const size_t size = static_cast<size_t>(n);
+    EXPECT_EQ(f32.get(), Floats(size, 3));
+    EXPECT_EQ(b16.get(), Floats(size, 3));
+    EXPECT_EQ(raw<uint16_t>(f16, size), std::vector<uint16_t>(size, 0x4200));
+    EXPECT_EQ(i32.get_ints(), Ints(size, 3));
+    EXPECT_EQ(raw<uint8_t>(u8, size), std::vector<uint8_t>(size, 3));
+  }
+  Tensor y({4, 6}, Floats(24, 1));
+  rl_tensor part = y.raw();
+  part.shape[1] = 3;
+  part.offset = 4;
+  RL_CHECK(rl_fill(&part, -2));
+  const Floats got = y.get();
+  for (size_t i = 0; i < 24; i++) EXPECT_EQ(got[i], i % 6 >= 1 && i % 6 <= 3 ? -2 : 1);
+}
+
+TEST(Fill, ValuesBeyondTheDtype) {
+  Tensor i32({1}, RL_I32), u8({1}, RL_U8), f32({1}), f16({1}, RL_F16);
+  for (const auto &[value, int_want, byte_want] :
+       {std::tuple{1e300, 2147483647, 255}, {-1e300, INT32_MIN, 0}, {-1.9, -1, 0}, {255.9, 255, 255}, {double(NAN), 0, 0}}) {
+    RL_CHECK(rl_fill(i32, value));
+    RL_CHECK(rl_fill(u8, value));
+    EXPECT_EQ(i32.get_ints()[0], int_want) << value;
+    EXPECT_EQ(raw<uint8_t>(u8, 1)[0], byte_want) << value;
+  }
+  RL_CHECK(rl_fill(f32, -INFINITY));
+  EXPECT_EQ(f32.get()[0], -INFINITY);
+  RL_CHECK(rl_fill(f16, 1e6));
+  EXPECT_EQ(raw<uint16_t>(f16, 1)[0], 0x7c00);
+  expect_error(rl_fill(nullptr, 0), RL_INVALID_ARGUMENT, {"fill: y", "null"});
+}
+
+}  // namespace
+}  // namespace rl::test
