@@ -7,7 +7,10 @@ import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.Tensor;
 
-/** Causal attention of two sequences, 9 query heads on 3 key heads of 64. Queries, keys and values are columns of one tensor. */
+/**
+ * Causal attention of two sequences, 9 query heads on 3 key heads of 64. Queries, keys and values
+ * are columns of one tensor.
+ */
 public class AttentionBenchmark extends OpBenchmark {
   private static final int SEQUENCES = 2;
 

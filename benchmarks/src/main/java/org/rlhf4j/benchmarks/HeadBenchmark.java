@@ -9,7 +9,10 @@ import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.Tensor;
 import org.rlhf4j.tensor.Weight;
 
-/** The language-model head, fused with what is asked of it, for the 64 tokens of a response; and the logits of a decoding step. */
+/**
+ * The language-model head, fused with what is asked of it, for the 64 tokens of a response; and the
+ * logits of a decoding step.
+ */
 public class HeadBenchmark extends OpBenchmark {
   private static final int ROWS = 64;
   private static final long PRODUCT = 2L * ROWS * HIDDEN * VOCABULARY;
@@ -79,8 +82,7 @@ public class HeadBenchmark extends OpBenchmark {
 
   @Benchmark
   public void fullKlBackward(Work work) {
-    Kernels.headFullKlBackward(
-        gradX, null, gradOut, x, weight, xRef, weight, klLse, lseRef, kl, 1);
+    Kernels.headFullKlBackward(gradX, null, gradOut, x, weight, xRef, weight, klLse, lseRef, kl, 1);
     work.flops += 3 * PRODUCT;
   }
 

@@ -8,7 +8,10 @@ import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.Tensor;
 import org.rlhf4j.tensor.Weight;
 
-/** Gradients of the input (every update, through the frozen base) and of the matrix (training of all parameters only). */
+/**
+ * Gradients of the input (every update, through the frozen base) and of the matrix (training of all
+ * parameters only).
+ */
 public class LinearBackwardBenchmark extends OpBenchmark {
   @Param({"BF16", "F32"})
   DType dtype;

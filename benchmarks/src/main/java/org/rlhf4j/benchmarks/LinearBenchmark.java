@@ -10,8 +10,9 @@ import org.rlhf4j.tensor.Tensor;
 import org.rlhf4j.tensor.Weight;
 
 /**
- * Frozen, packed matrices: 1 and 2 rows are a step of decoding, 114 a sequence of training, 684 the pass that scores a batch. Each
- * call takes the next of 30 matrices, as a model's layers do: they come from memory, not from the cache.
+ * Frozen, packed matrices: 1 and 2 rows are a step of decoding, 114 a sequence of training, 684 the
+ * pass that scores a batch. Each call takes the next of 30 matrices, as a model's layers do: they
+ * come from memory, not from the cache.
  */
 public class LinearBenchmark extends OpBenchmark {
   @Param({"BF16", "F32"})

@@ -15,11 +15,15 @@ import org.openjdk.jmh.runner.options.CommandLineOptionException;
 import org.openjdk.jmh.runner.options.CommandLineOptions;
 import org.openjdk.jmh.runner.options.OptionsBuilder;
 
-/** Runs the benchmarks with JMH's own arguments, and writes the results as JSON and as a table. {@code run.sh} calls it. */
+/**
+ * Runs the benchmarks with JMH's own arguments, and writes the results as JSON and as a table.
+ * {@code run.sh} calls it.
+ */
 public final class Main {
   private Main() {}
 
-  public static void main(String[] args) throws CommandLineOptionException, RunnerException, IOException {
+  public static void main(String[] args)
+      throws CommandLineOptionException, RunnerException, IOException {
     CommandLineOptions options = new CommandLineOptions(args);
     if (options.shouldHelp()) {
       options.showHelp();
@@ -31,7 +35,8 @@ public final class Main {
     }
     Machine machine = Machine.now();
     Collection<RunResult> results =
-        new Runner(new OptionsBuilder().parent(options).jvmArgsPrepend(forkArguments()).build()).run();
+        new Runner(new OptionsBuilder().parent(options).jvmArgsPrepend(forkArguments()).build())
+            .run();
     if (results.isEmpty()) {
       System.err.println("no benchmark matched");
       System.exit(2);
@@ -46,7 +51,8 @@ public final class Main {
 
   /** Forks are their own processes: they need what this one was told. */
   private static String[] forkArguments() {
-    List<String> arguments = new ArrayList<>(List.of("--enable-native-access=ALL-UNNAMED", "-XX:+UseSerialGC"));
+    List<String> arguments =
+        new ArrayList<>(List.of("--enable-native-access=ALL-UNNAMED", "-XX:+UseSerialGC"));
     System.getProperties().stringPropertyNames().stream()
         .filter(name -> name.startsWith("rlhf4j."))
         .map(name -> "-D" + name + "=" + System.getProperty(name))

@@ -18,8 +18,8 @@ import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.Tensor;
 
 /**
- * What the benchmarks of ops share: a device, random tensors, and SmolLM2-135M's sizes, which all of them use. A benchmark calls
- * one method of {@link Kernels}, from Java, as training does.
+ * What the benchmarks of ops share: a device, random tensors, and SmolLM2-135M's sizes, which all
+ * of them use. A benchmark calls one method of {@link Kernels}, from Java, as training does.
  */
 @State(Scope.Thread)
 @BenchmarkMode(Mode.AverageTime)
@@ -79,8 +79,8 @@ public abstract class OpBenchmark {
   }
 
   /**
-   * The arithmetic of a benchmark's calls, from which the table makes GFLOP/s and GB/s. Bytes are those that must be moved, each
-   * input read once and each output written once.
+   * The arithmetic of a benchmark's calls, from which the table makes GFLOP/s and GB/s. Bytes are
+   * those that must be moved, each input read once and each output written once.
    */
   @State(Scope.Thread)
   @AuxCounters(AuxCounters.Type.OPERATIONS)

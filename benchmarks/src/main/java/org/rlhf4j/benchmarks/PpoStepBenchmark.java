@@ -36,9 +36,10 @@ import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
 
 /**
- * A whole step of PPO on a model of SmolLM2-135M's shape: 2 queries of 50 tokens, 64 new tokens each, the score, then 3 epochs of
- * minibatches of one; LoRA of rank 8 on all projections. The weights are random unless {@code -Drlhf4j.smollm2} names the GGUF
- * file: speed does not depend on them.
+ * A whole step of PPO on a model of SmolLM2-135M's shape: 2 queries of 50 tokens, 64 new tokens
+ * each, the score, then 3 epochs of minibatches of one; LoRA of rank 8 on all projections. The
+ * weights are random unless {@code -Drlhf4j.smollm2} names the GGUF file: speed does not depend on
+ * them.
  */
 @State(Scope.Thread)
 @BenchmarkMode(Mode.AverageTime)

@@ -11,8 +11,8 @@ import org.rlhf4j.nn.CausalLm;
 import org.rlhf4j.nn.ModelConfig;
 
 /**
- * A tensor that lies in no file: a vector of ones (the norms), or a matrix of values from ±0.035, whose variance is the 0.02² that
- * models begin with. An element depends on name and index alone.
+ * A tensor that lies in no file: a vector of ones (the norms), or a matrix of values from ±0.035,
+ * whose variance is the 0.02² that models begin with. An element depends on name and index alone.
  */
 record RandomTensor(String name, long[] shape) implements StoredTensor {
   private static final float BOUND = 0.035f;
@@ -21,7 +21,9 @@ record RandomTensor(String name, long[] shape) implements StoredTensor {
   static Function<String, StoredTensor> source(ModelConfig config) {
     Map<String, StoredTensor> tensors =
         CausalLm.specs(config).stream()
-            .collect(Collectors.toMap(Parameters.Spec::name, s -> new RandomTensor(s.name(), s.shape())));
+            .collect(
+                Collectors.toMap(
+                    Parameters.Spec::name, s -> new RandomTensor(s.name(), s.shape())));
     return tensors::get;
   }
 

@@ -16,15 +16,18 @@ final class ResultTable {
     BenchmarkParams first = results.iterator().next().getParams();
     StringBuilder text = new StringBuilder();
     text.append("# Benchmark results\n\n")
-        .append("Written by `benchmarks/run.sh`; run it again rather than edit this file. README.md says how to read it.\n\n")
+        .append(
+            "Written by `benchmarks/run.sh`; run it again rather than edit this file. README.md says how to read it.\n\n")
         .append(machine)
         .append(" JMH ")
         .append(first.getJmhVersion())
         .append(".\n");
     if (machine.load() > machine.processors() / 2.0) {
-      text.append("\n**The machine was busy with other work: these times are too long, and do not compare.**\n");
+      text.append(
+          "\n**The machine was busy with other work: these times are too long, and do not compare.**\n");
     }
-    text.append("\n| benchmark | parameters | ms | least – most | GFLOP/s | GB/s |\n|---|---|---:|---:|---:|---:|\n");
+    text.append(
+        "\n| benchmark | parameters | ms | least – most | GFLOP/s | GB/s |\n|---|---|---:|---:|---:|---:|\n");
     results.forEach(r -> text.append(line(r)));
     StringBuilder parts = new StringBuilder();
     results.forEach(r -> parts.append(parts(r)));
@@ -49,9 +52,14 @@ final class ResultTable {
         rate(counters.get("bytes")));
   }
 
-  /** A counter of operations is told as milliseconds for each; 10⁹ a second is 10⁻⁶ ms. Not counted: infinitely long. */
+  /**
+   * A counter of operations is told as milliseconds for each; 10⁹ a second is 10⁻⁶ ms. Not counted:
+   * infinitely long.
+   */
   private static String rate(Result<?> millisEach) {
-    return millisEach == null || Double.isInfinite(millisEach.getScore()) ? "" : number(1e-6 / millisEach.getScore());
+    return millisEach == null || Double.isInfinite(millisEach.getScore())
+        ? ""
+        : number(1e-6 / millisEach.getScore());
   }
 
   /** Counters of events are results of their own. */
