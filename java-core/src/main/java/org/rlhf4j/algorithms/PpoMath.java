@@ -47,8 +47,26 @@ public final class PpoMath {
     return new Advantages(rewards, advantages, returns);
   }
 
-  /** 1 − mean((V−R)²) / var(R): how much of the returns' spread the values explain. */
-  public static double explainedVariance(double valueError, double returnsVariance) {
-    return returnsVariance == 0 ? 0 : 1 - valueError / returnsVariance;
+  /** 1 − var(R − V) / var(R): how much of the returns' spread the values of the rollout had foreseen. */
+  public static double explainedVariance(float[] values, float[] returns) {
+    float[] left = new float[returns.length];
+    for (int i = 0; i < left.length; i++) {
+      left[i] = returns[i] - values[i];
+    }
+    double spread = variance(returns);
+    return spread == 0 ? 0 : 1 - variance(left) / spread;
+  }
+
+  private static double variance(float[] xs) {
+    double mean = 0;
+    for (float x : xs) {
+      mean += x;
+    }
+    mean /= xs.length;
+    double sum = 0;
+    for (float x : xs) {
+      sum += (x - mean) * (x - mean);
+    }
+    return sum / xs.length;
   }
 }

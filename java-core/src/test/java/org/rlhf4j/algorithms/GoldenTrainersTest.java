@@ -14,7 +14,6 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
-import org.rlhf4j.bindings.c.Rlhf4j;
 import org.rlhf4j.checkpoint.ModelFiles;
 import org.rlhf4j.checkpoint.SafetensorsFile;
 import org.rlhf4j.config.PpoConfig;
@@ -32,6 +31,7 @@ import org.rlhf4j.nn.Policy;
 import org.rlhf4j.nn.RewardModel;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
+import org.rlhf4j.tensor.PpoLossStats;
 import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.testing.Close;
 import org.rlhf4j.testing.Golden;
@@ -247,16 +247,16 @@ class GoldenTrainersTest {
         String what = name + " update " + i + " ";
         float[] got = updates.get(i);
         JsonNode want = steps.get(i);
-        figure(what, want, "policy", got[Rlhf4j.RL_PPO_LOSS_POLICY()]);
-        figure(what, want, "value", got[Rlhf4j.RL_PPO_LOSS_VALUE()]);
-        figure(what, want, "total", got[Rlhf4j.RL_PPO_LOSS_TOTAL()]);
-        figure(what, want, "policy_clipfrac", got[Rlhf4j.RL_PPO_POLICY_CLIPFRAC()]);
-        figure(what, want, "value_clipfrac", got[Rlhf4j.RL_PPO_VALUE_CLIPFRAC()]);
-        figure(what, want, "ratio_mean", got[Rlhf4j.RL_PPO_RATIO_MEAN()]);
+        figure(what, want, "policy", got[PpoLossStats.LOSS_POLICY]);
+        figure(what, want, "value", got[PpoLossStats.LOSS_VALUE]);
+        figure(what, want, "total", got[PpoLossStats.LOSS_TOTAL]);
+        figure(what, want, "policy_clipfrac", got[PpoLossStats.POLICY_CLIPFRAC]);
+        figure(what, want, "value_clipfrac", got[PpoLossStats.VALUE_CLIPFRAC]);
+        figure(what, want, "ratio_mean", got[PpoLossStats.RATIO_MEAN]);
         figure(what, want, "entropy", got[PpoStats.ENTROPY]);
         figure(what, want, "grad_norm", norms.get(i));
         // Zero at the first update, and a square of small differences at the second: f32 leaves 1e-9 of it.
-        Close.check(what + "approxkl", got[Rlhf4j.RL_PPO_APPROXKL()], want.get("approxkl").asDouble(), 1e-7, 1e-3);
+        Close.check(what + "approxkl", got[PpoLossStats.APPROXKL], want.get("approxkl").asDouble(), 1e-7, 1e-3);
       }
       checkFinal(policy.adapter(), tensors);
     }
