@@ -82,7 +82,8 @@ TEST_P(AdamW, FollowsTorchForManySteps) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Options, AdamW,
-                         testing::Combine(testing::Values(1, 17, 1000, 40000), testing::Values(0.0f, 0.1f), testing::Values(0.0f, 1.0f)));
+                         testing::Combine(testing::Values(1, 17, 1000, 40000), testing::Values(0.0f, 0.1f),
+                                          testing::Values(0.0f, 1.0f)));
 
 TEST(AdamW, FirstStepIsTheSignOfTheGradient) {
   Tensor p({3}, Floats{1, 1, 1}), m({3}, Floats(3, 0.0f)), v({3}, Floats(3, 0.0f)), g({3}, Floats{5, -1e-3f, 0});
@@ -93,7 +94,8 @@ TEST(AdamW, FirstStepIsTheSignOfTheGradient) {
 
 TEST(AdamW, AGradientThatIsNoNumberIsNotHidden) {
   // clip_grad_norm_ of a NaN norm makes every gradient NaN.
-  Tensor p({3}, Floats{1, 1, 1}), m({3}, Floats(3, 0.0f)), v({3}, Floats(3, 0.0f)), g({3}, Floats{1, NAN, 1}), norm({1});
+  Tensor p({3}, Floats{1, 1, 1}), m({3}, Floats(3, 0.0f)), v({3}, Floats(3, 0.0f)), g({3}, Floats{1, NAN, 1}),
+      norm({1});
   const rl_adamw_config c{0.1f, 0.9f, 0.999f, 1e-8f, 0, 1, 1, 0};
   RL_CHECK(rl_grad_norm(norm, g));
   RL_CHECK(rl_adamw(p, m, v, g, norm, &c));
@@ -101,11 +103,13 @@ TEST(AdamW, AGradientThatIsNoNumberIsNotHidden) {
 }
 
 TEST(AdamWErrors, NamesWhatIsWrong) {
-  Tensor p({4}), m({4}), v({4}), g({4}), g5({5}), norm({1}), two({2}), half({4}, RL_BF16), wide({4, 6}), m3({4, 3}), v3({4, 3}), g3({4, 3});
+  Tensor p({4}), m({4}), v({4}), g({4}), g5({5}), norm({1}), two({2}), half({4}, RL_BF16), wide({4, 6}), m3({4, 3}),
+      v3({4, 3}), g3({4, 3});
   rl_adamw_config good{1e-3f, 0.9f, 0.999f, 1e-8f, 0, 0, 1, 0}, bad = good;
   expect_error(rl_adamw(p, m, v, g, nullptr, nullptr), RL_INVALID_ARGUMENT, {"adamw", "config", "null"});
   expect_error(rl_adamw(p, m, v, g5, nullptr, &good), RL_INVALID_ARGUMENT, {"grad", "expected shape [4]", "found [5]"});
-  expect_error(rl_adamw(half, m, v, g, nullptr, &good), RL_INVALID_ARGUMENT, {"param", "expected dtype f32", "found bf16"});
+  expect_error(rl_adamw(half, m, v, g, nullptr, &good), RL_INVALID_ARGUMENT,
+               {"param", "expected dtype f32", "found bf16"});
   expect_error(rl_adamw(p, m, m, g, nullptr, &good), RL_INVALID_ARGUMENT, {"m", "overlaps v"});
   expect_error(rl_adamw(p, m, v, g, two, &good), RL_INVALID_ARGUMENT, {"norm", "expected shape [1]", "found [2]"});
   const rl_tensor strided = columns(wide, 0, {4, 3});

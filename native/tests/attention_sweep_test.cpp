@@ -27,7 +27,8 @@ void check(const AttentionShape &s, int32_t dtype, float spread = 1, bool differ
   const std::vector<double> q = doubles(slice(fused, width, 0, nq)), k = doubles(slice(fused, width, nq, nk)),
                             v = doubles(slice(fused, width, nq + nk, nk)), go = doubles(g);
   Tensor tf({t, width}, fused, dtype), to({t, s.heads, s.d}, dtype), tl({s.heads, t}), tg({t, s.heads, s.d}, g, dtype);
-  Tensor tgf({t, width}, Floats(fused.size(), 3.0f), dtype), tcu({static_cast<int64_t>(s.lengths.size()) + 1}, s.cu_seqlens());
+  Tensor tgf({t, width}, Floats(fused.size(), 3.0f), dtype),
+      tcu({static_cast<int64_t>(s.lengths.size()) + 1}, s.cu_seqlens());
   const rl_tensor vq = columns(tf, 0, {t, s.heads, s.d}), vk = columns(tf, nq, {t, s.kv_heads, s.d}),
                   vv = columns(tf, nq + nk, {t, s.kv_heads, s.d});
   const rl_tensor gq = columns(tgf, 0, {t, s.heads, s.d}), gk = columns(tgf, nq, {t, s.kv_heads, s.d}),
@@ -73,7 +74,9 @@ TEST_P(AttentionSweep, LengthsAroundTheBlocks) {
   }
 }
 
-TEST_P(AttentionSweep, PackedSequencesDoNotSeeEachOther) { check({{1, 15, 16, 1, 17, 63, 64, 65, 130, 2}, 3, 1, 16}, GetParam()); }
+TEST_P(AttentionSweep, PackedSequencesDoNotSeeEachOther) {
+  check({{1, 15, 16, 1, 17, 63, 64, 65, 130, 2}, 3, 1, 16}, GetParam());
+}
 
 TEST_P(AttentionSweep, EmptySequencesAmongThem) { check({{0, 3, 0, 0, 20, 0}, 2, 2, 16}, GetParam()); }
 
@@ -115,7 +118,8 @@ TEST(AttentionLimits, ScoresOfThousandsDoNotOverflow) {
   const Floats o = to.get(), lse = tl.get();
   for (size_t i = 2; i < 20; i++) {
     EXPECT_NEAR(static_cast<double>(lse[i]), 1600.0, 1e-3);
-    for (size_t c = 0; c < 16; c++) EXPECT_NEAR(static_cast<double>(o[i * 16 + c]), static_cast<double>(v[2 * 16 + c]), 1e-5);
+    for (size_t c = 0; c < 16; c++)
+      EXPECT_NEAR(static_cast<double>(o[i * 16 + c]), static_cast<double>(v[2 * 16 + c]), 1e-5);
   }
   Tensor gq({t, 1, d}), gk({t, 1, d}), gv({t, 1, d}), go({t, 1, d}, Floats(q.size(), 1.0f));
   RL_CHECK(rl_attention_backward(gq, gk, gv, go, to, tl, tq, tk, tv, cu, 1.0f, 0));
@@ -125,7 +129,8 @@ TEST(AttentionLimits, ScoresOfThousandsDoNotOverflow) {
 }
 
 /// Fills slots of a cache with sequences, asks for the last token of each, and compares with attention's last rows.
-void check_decode(const std::vector<int64_t> &lengths, int64_t heads, int64_t kv_heads, int64_t d, int64_t window, int32_t dtype) {
+void check_decode(const std::vector<int64_t> &lengths, int64_t heads, int64_t kv_heads, int64_t d, int64_t window,
+                  int32_t dtype) {
   const int64_t b = static_cast<int64_t>(lengths.size()), capacity = 200, slots = b + 2;
   const AttentionShape s{lengths, heads, kv_heads, d, window};
   const int64_t t = s.tokens();
@@ -163,13 +168,15 @@ void check_decode(const std::vector<int64_t> &lengths, int64_t heads, int64_t kv
   Tensor tf({b, width}, fused, dtype), to({b, n + 7}, dtype);
   const rl_tensor vq = columns(tf, 0, {b, heads, d}), vo = columns(to, 3, {b, heads, d});
   RL_CHECK(rl_fill(to, 5));
-  RL_CHECK(rl_attention_decode(&vo, &vq, ck, cv, tslot, tlength, static_cast<float>(s.scale()), static_cast<int32_t>(window)));
+  RL_CHECK(rl_attention_decode(&vo, &vq, ck, cv, tslot, tlength, static_cast<float>(s.scale()),
+                               static_cast<int32_t>(window)));
   expect_matches(slice(to.get(), n + 7, 3, n), want, dtype, "o");
   EXPECT_EQ(slice(to.get(), n + 7, 0, 3), Floats(static_cast<size_t>(3 * b), 5.0f));
   EXPECT_EQ(slice(to.get(), n + 7, n + 3, 4), Floats(static_cast<size_t>(4 * b), 5.0f));
 
   // And as attention itself computes them.
-  Tensor tattention({t, heads, d}, dtype), tl({heads, t}), tcu({b + 1}, s.cu_seqlens()), tlast({b}, last), rows({b, n}, dtype);
+  Tensor tattention({t, heads, d}, dtype), tl({heads, t}), tcu({b + 1}, s.cu_seqlens()), tlast({b}, last),
+      rows({b, n}, dtype);
   RL_CHECK(rl_attention(tattention, tl, tq, tk, tv, tcu, static_cast<float>(s.scale()), static_cast<int32_t>(window)));
   rl_tensor flat = columns(tattention, 0, {t, n});
   RL_CHECK(rl_gather_rows(rows, &flat, tlast));
@@ -192,7 +199,8 @@ TEST_P(AttentionDecodeSweep, HeadSizesAndGroups) {
 }
 
 TEST_P(AttentionDecodeSweep, Windows) {
-  for (int64_t window : {1, 2, 16, 17, 64, 199, 200, 1000}) check_decode({200, 16, 1, 65}, 2, 1, 32, window, GetParam());
+  for (int64_t window : {1, 2, 16, 17, 64, 199, 200, 1000})
+    check_decode({200, 16, 1, 65}, 2, 1, 32, window, GetParam());
 }
 
 TEST_P(AttentionDecodeSweep, ManyRows) {

@@ -206,7 +206,7 @@ class CopyPairs : public testing::TestWithParam<std::tuple<int32_t, int32_t, int
 TEST_P(CopyPairs, ConvertsToTheBit) {
   const auto [from, to, n] = GetParam();
   Floats x = random_floats(n, 5, RL_F32, 100);
-  const Floats special = {0.0f,   -0.0f,    1.0f,    -1.0f,     65504.0f, 1e-7f,  6e-8f,    -3e-5f, INFINITY,
+  const Floats special = {0.0f,      -0.0f,       1.0f,        -1.0f,   65504.0f, 1e-7f, 6e-8f,   -3e-5f, INFINITY,
                           -INFINITY, 1.00390625f, 1.01171875f, 2049.0f, 70000.0f, 1e38f, -1e-38f, 1e-40f};
   for (size_t i = 0; i < special.size() && i < x.size(); i++) x[x.size() - 1 - i] = special[i];
   for (float &v : x) v = rounded(v, from);
@@ -225,15 +225,15 @@ TEST_P(CopyPairs, ConvertsToTheBit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Pairs, CopyPairs,
-                         testing::Combine(testing::Values(RL_F32, RL_BF16, RL_F16), testing::Values(RL_F32, RL_BF16, RL_F16),
+                         testing::Combine(testing::Values(RL_F32, RL_BF16, RL_F16),
+                                          testing::Values(RL_F32, RL_BF16, RL_F16),
                                           testing::Values(1, 17, 1000, 150001)));
 
 TEST(Copy, NotANumberStaysOne) {
   for (int32_t from : {RL_F32, RL_BF16, RL_F16}) {
     for (int32_t to : {RL_F32, RL_BF16, RL_F16}) {
       // Of f32, one NaN whose upper half alone would read as infinity.
-      std::vector<uint8_t> bytes = from == RL_F32 ? std::vector<uint8_t>{1, 0, 0x80, 0x7f}
-                                                  : encode({NAN}, from);
+      std::vector<uint8_t> bytes = from == RL_F32 ? std::vector<uint8_t>{1, 0, 0x80, 0x7f} : encode({NAN}, from);
       Tensor tx({1}, from), ty({1}, to);
       RL_CHECK(rl_copy_from_host(tx, bytes.data(), static_cast<int64_t>(bytes.size())));
       RL_CHECK(rl_copy(ty, tx));

@@ -56,8 +56,11 @@ T first(const rl_tensor *t) {
 
 TEST(Fill, ValuesBeyondTheDtype) {
   Tensor i32({1}, RL_I32), u8({1}, RL_U8), f32({1}), f16({1}, RL_F16);
-  for (const auto &[value, int_want, byte_want] :
-       {std::tuple{1e300, 2147483647, 255}, {-1e300, INT32_MIN, 0}, {-1.9, -1, 0}, {255.9, 255, 255}, {double(NAN), 0, 0}}) {
+  for (const auto &[value, int_want, byte_want] : {std::tuple{1e300, 2147483647, 255},
+                                                   {-1e300, INT32_MIN, 0},
+                                                   {-1.9, -1, 0},
+                                                   {255.9, 255, 255},
+                                                   {double(NAN), 0, 0}}) {
     RL_CHECK(rl_fill(i32, value));
     RL_CHECK(rl_fill(u8, value));
     EXPECT_EQ(i32.get_ints()[0], int_want) << value;

@@ -3,7 +3,8 @@
 namespace rl::test {
 namespace {
 
-double loss(const std::vector<double> &c, const std::vector<double> &r, const std::vector<double> &margin, double center) {
+double loss(const std::vector<double> &c, const std::vector<double> &r, const std::vector<double> &margin,
+            double center) {
   double sum = 0;
   for (size_t i = 0; i < c.size(); i++) {
     const double x = c[i] - r[i] - margin[i];
@@ -19,9 +20,12 @@ TEST(PairwiseLoss, MatchesReferenceAndCentralDifferences) {
         const Floats c = random_floats(n, 1, RL_F32, 2), r = random_floats(n, 2, RL_F32, 2);
         const Floats margin = with_margin ? random_floats(n, 3) : Floats(c.size(), 0.0f);
         const float scale = 3;
-        Tensor tc({n}, c), tr({n}, r), tm({n}, margin), stats({4}), gc({n}, Floats(c.size(), 9.0f)), gr({n}, Floats(c.size(), 9.0f));
-        RL_CHECK(rl_pairwise_loss(stats, gc, gr, tc, tr, with_margin ? static_cast<const rl_tensor *>(tm) : nullptr, center, scale));
-        std::vector<double> want = {loss(doubles(c), doubles(r), doubles(margin), static_cast<double>(center)), 0, 0, 0};
+        Tensor tc({n}, c), tr({n}, r), tm({n}, margin), stats({4}), gc({n}, Floats(c.size(), 9.0f)),
+            gr({n}, Floats(c.size(), 9.0f));
+        RL_CHECK(rl_pairwise_loss(stats, gc, gr, tc, tr, with_margin ? static_cast<const rl_tensor *>(tm) : nullptr,
+                                  center, scale));
+        std::vector<double> want = {loss(doubles(c), doubles(r), doubles(margin), static_cast<double>(center)), 0, 0,
+                                    0};
         for (size_t i = 0; i < c.size(); i++) {
           const double a = static_cast<double>(c[i]), b = static_cast<double>(r[i]), count = static_cast<double>(n);
           want[1] += (a > b ? 1 : 0) / count;
@@ -32,8 +36,10 @@ TEST(PairwiseLoss, MatchesReferenceAndCentralDifferences) {
         auto of = [&](const std::vector<double> &x, const std::vector<double> &y) {
           return static_cast<double>(scale) * loss(x, y, doubles(margin), static_cast<double>(center));
         };
-        const Floats wc = central_differences(doubles(c), [&](const std::vector<double> &x) { return of(x, doubles(r)); });
-        const Floats wr = central_differences(doubles(r), [&](const std::vector<double> &x) { return of(doubles(c), x); });
+        const Floats wc =
+            central_differences(doubles(c), [&](const std::vector<double> &x) { return of(x, doubles(r)); });
+        const Floats wr =
+            central_differences(doubles(r), [&](const std::vector<double> &x) { return of(doubles(c), x); });
         expect_close(gc.get(), wc, 1e-6, 1e-5, "gradChosen");
         expect_close(gr.get(), wr, 1e-6, 1e-5, "gradRejected");
       }
@@ -60,11 +66,14 @@ TEST(PairwiseLossErrors, NamesWhatIsWrong) {
   Tensor c({3}), r({3}), r4({4}), stats({4}), s3({3}), gc({3}), gr({3}), half({3}, RL_BF16);
   expect_error(rl_pairwise_loss(stats, gc, gr, c, r4, nullptr, 0, 1), RL_INVALID_ARGUMENT,
                {"pairwise_loss", "rejected", "expected shape [3]", "found [4]"});
-  expect_error(rl_pairwise_loss(s3, gc, gr, c, r, nullptr, 0, 1), RL_INVALID_ARGUMENT, {"stats", "expected shape [4]", "found [3]"});
+  expect_error(rl_pairwise_loss(s3, gc, gr, c, r, nullptr, 0, 1), RL_INVALID_ARGUMENT,
+               {"stats", "expected shape [4]", "found [3]"});
   expect_error(rl_pairwise_loss(stats, gc, gr, c, r, r4, 0, 1), RL_INVALID_ARGUMENT, {"margin", "found [4]"});
   expect_error(rl_pairwise_loss(stats, gc, gr, half, r, nullptr, 0, 1), RL_INVALID_ARGUMENT, {"chosen", "found bf16"});
-  expect_error(rl_pairwise_loss(stats, gc, gc, c, r, nullptr, 0, 1), RL_INVALID_ARGUMENT, {"gradChosen", "overlaps gradRejected"});
-  expect_error(rl_pairwise_loss(stats, gc, nullptr, c, r, nullptr, 0, 1), RL_INVALID_ARGUMENT, {"gradRejected", "null"});
+  expect_error(rl_pairwise_loss(stats, gc, gc, c, r, nullptr, 0, 1), RL_INVALID_ARGUMENT,
+               {"gradChosen", "overlaps gradRejected"});
+  expect_error(rl_pairwise_loss(stats, gc, nullptr, c, r, nullptr, 0, 1), RL_INVALID_ARGUMENT,
+               {"gradRejected", "null"});
 }
 
 }  // namespace

@@ -17,7 +17,10 @@ TEST(KlPenalty, EveryKind) {
       std::vector<double> want;
       for (size_t i = 0; i < a.size(); i++) {
         const double d = at(a, i) - at(b, i);
-        want.push_back(kind == RL_KL_K1 ? d : kind == RL_KL_ABS ? std::abs(d) : kind == RL_KL_MSE ? d * d / 2 : std::exp(-d) - 1 + d);
+        want.push_back(kind == RL_KL_K1    ? d
+                       : kind == RL_KL_ABS ? std::abs(d)
+                       : kind == RL_KL_MSE ? d * d / 2
+                                           : std::exp(-d) - 1 + d);
       }
       expect_close(kl.get(), floats(want), 1e-7, 1e-6, "kl of kind " + std::to_string(kind));
     }
@@ -72,12 +75,14 @@ TEST(ShapedRewards, ScoreComesAtTheLastToken) {
 TEST(ShapedRewardsErrors, NamesWhatIsWrong) {
   Tensor kl({6}), r({6}, Floats(6, 5.0f)), s({2}, Floats{1, 2}), s3({3}, Floats{1, 2, 3}), cu({3}, Ints{0, 2, 6});
   RL_CHECK(rl_fill(kl, 0));
-  expect_error(rl_shaped_rewards(r, kl, s3, cu, 1), RL_INVALID_ARGUMENT, {"shaped_rewards", "scores", "expected shape [2]", "found [3]"});
+  expect_error(rl_shaped_rewards(r, kl, s3, cu, 1), RL_INVALID_ARGUMENT,
+               {"shaped_rewards", "scores", "expected shape [2]", "found [3]"});
   for (const Ints &bad : {Ints{0, 0, 6}, Ints{0, 6, 6}}) {
     Tensor t({3}, bad);
     expect_error(rl_shaped_rewards(r, kl, s, t, 1), RL_INVALID_ARGUMENT, {"cu_seqlens", "empty"});
   }
-  for (const Ints &bad : {Ints{1, 2, 6}, Ints{0, 2, 5}, Ints{0, 2, 7}, Ints{0, 7, 6}, Ints{0, -3, 6}, Ints{0, INT32_MIN, 6}}) {
+  for (const Ints &bad :
+       {Ints{1, 2, 6}, Ints{0, 2, 5}, Ints{0, 2, 7}, Ints{0, 7, 6}, Ints{0, -3, 6}, Ints{0, INT32_MIN, 6}}) {
     Tensor t({3}, bad);
     expect_error(rl_shaped_rewards(r, kl, s, t, 1), RL_INVALID_ARGUMENT, {"cu_seqlens["});
   }
@@ -127,14 +132,17 @@ TEST(Gae, UndiscountedIsRewardToGoMinusValue) {
   std::vector<double> to_go(60);
   for (size_t b = 0; b + 1 < e.cu.size(); b++) {
     double sum = 0;
-    for (int32_t t = e.cu[b + 1] - 1; t >= e.cu[b]; t--) to_go[static_cast<size_t>(t)] = sum += at(e.rewards, static_cast<size_t>(t));
+    for (int32_t t = e.cu[b + 1] - 1; t >= e.cu[b]; t--)
+      to_go[static_cast<size_t>(t)] = sum += at(e.rewards, static_cast<size_t>(t));
   }
   expect_close(ret.get(), floats(to_go), 1e-5, 1e-6, "returns");
 }
 
 TEST(GaeErrors, NamesWhatIsWrong) {
-  Tensor r({6}), v({6}), a({6}), ret({6}), v5({5}), cu({3}, Ints{0, 2, 6}), empty({3}, Ints{0, 0, 6}), far({3}, Ints{0, 9, 6});
-  expect_error(rl_gae(a, ret, r, v5, cu, 1, 1), RL_INVALID_ARGUMENT, {"gae", "values", "expected shape [6]", "found [5]"});
+  Tensor r({6}), v({6}), a({6}), ret({6}), v5({5}), cu({3}, Ints{0, 2, 6}), empty({3}, Ints{0, 0, 6}),
+      far({3}, Ints{0, 9, 6});
+  expect_error(rl_gae(a, ret, r, v5, cu, 1, 1), RL_INVALID_ARGUMENT,
+               {"gae", "values", "expected shape [6]", "found [5]"});
   expect_error(rl_gae(a, ret, r, v, empty, 1, 1), RL_INVALID_ARGUMENT, {"cu_seqlens", "empty"});
   expect_error(rl_gae(a, ret, r, v, far, 1, 1), RL_INVALID_ARGUMENT, {"cu_seqlens[2] is 6"});
   expect_error(rl_gae(a, a, r, v, cu, 1, 1), RL_INVALID_ARGUMENT, {"advantages", "overlaps returns"});
@@ -149,7 +157,8 @@ TEST(Whiten, HasMeanZeroAndVarianceOne) {
     for (float &v : x) v += 1000;
     double mean = 0, var = 0;
     for (float v : x) mean += static_cast<double>(v) / static_cast<double>(n);
-    for (float v : x) var += (static_cast<double>(v) - mean) * (static_cast<double>(v) - mean) / static_cast<double>(n - 1);
+    for (float v : x)
+      var += (static_cast<double>(v) - mean) * (static_cast<double>(v) - mean) / static_cast<double>(n - 1);
     for (int32_t shift : {1, 0}) {
       Tensor t({n}, x), y({n});
       RL_CHECK(rl_whiten(y, t, shift));
@@ -189,8 +198,11 @@ struct Ppo {
   rl_ppo_config c{0.2f, 0.2f, 0.1f, 0, 0, 0, 1, 0};
 
   explicit Ppo(int64_t n, float spread = 0.4f)
-      : old_logp(random_floats(n, 2)), values(random_floats(n, 3)), old_values(random_floats(n, 4, RL_F32, 0.5f)),
-        advantages(random_floats(n, 5)), returns(random_floats(n, 6)) {
+      : old_logp(random_floats(n, 2)),
+        values(random_floats(n, 3)),
+        old_values(random_floats(n, 4, RL_F32, 0.5f)),
+        advantages(random_floats(n, 5)),
+        returns(random_floats(n, 6)) {
     logp = random_floats(n, 1, RL_F32, spread);
     for (size_t i = 0; i < logp.size(); i++) {
       logp[i] += old_logp[i];
@@ -201,12 +213,14 @@ struct Ppo {
 };
 
 struct PpoResult {
-  double policy = 0, value = 0, policy_clipped = 0, value_clipped = 0, approxkl = 0, policykl = 0, ratio = 0, ratio_max = 0, error = 0;
+  double policy = 0, value = 0, policy_clipped = 0, value_clipped = 0, approxkl = 0, policykl = 0, ratio = 0,
+         ratio_max = 0, error = 0;
 };
 
 PpoResult reference(const Ppo &p, const std::vector<double> &logp, const std::vector<double> &values) {
   PpoResult r;
-  const double n = static_cast<double>(p.size()), eps = static_cast<double>(p.c.cliprange), eps_v = static_cast<double>(p.c.cliprange_value);
+  const double n = static_cast<double>(p.size()), eps = static_cast<double>(p.c.cliprange),
+               eps_v = static_cast<double>(p.c.cliprange_value);
   for (size_t i = 0; i < p.size(); i++) {
     const double raw = logp[i] - at(p.old_logp, i), bound = static_cast<double>(p.c.log_ratio_clamp);
     const double rho = std::exp(bound > 0 ? std::min(std::max(raw, -bound), bound) : raw), a = at(p.advantages, i);
@@ -236,8 +250,10 @@ struct PpoOutput {
 
 PpoOutput run(const Ppo &p) {
   const int64_t n = static_cast<int64_t>(p.size());
-  Tensor logp({n}, p.logp), old({n}, p.old_logp), v({n}, p.values), ov({n}, p.old_values), a({n}, p.advantages), r({n}, p.returns);
-  Tensor stats({RL_PPO_STATS}, Floats(RL_PPO_STATS, 99.0f)), gl({n}, Floats(p.size(), 9.0f)), gv({n}, Floats(p.size(), 9.0f));
+  Tensor logp({n}, p.logp), old({n}, p.old_logp), v({n}, p.values), ov({n}, p.old_values), a({n}, p.advantages),
+      r({n}, p.returns);
+  Tensor stats({RL_PPO_STATS}, Floats(RL_PPO_STATS, 99.0f)), gl({n}, Floats(p.size(), 9.0f)),
+      gv({n}, Floats(p.size(), 9.0f));
   EXPECT_EQ(rl_ppo_loss(stats, gl, gv, logp, old, v, ov, a, r, &p.c), RL_OK) << rl_last_error();
   return {stats.get(), gl.get(), gv.get()};
 }
@@ -246,7 +262,8 @@ void check(const Ppo &p) {
   const PpoOutput got = run(p);
   const std::vector<double> logp = doubles(p.logp), values = doubles(p.values);
   const PpoResult want = reference(p, logp, values);
-  const double vf = static_cast<double>(p.c.vf_coef), n = static_cast<double>(p.size()), scale = static_cast<double>(p.c.grad_scale);
+  const double vf = static_cast<double>(p.c.vf_coef), n = static_cast<double>(p.size()),
+               scale = static_cast<double>(p.c.grad_scale);
   auto mean = [n](const Floats &x) {
     double sum = 0;
     for (float v : x) sum += static_cast<double>(v);
@@ -342,7 +359,8 @@ TEST(PpoLoss, StreamsOfGradientsAddUpToTheWholeBatch) {
   // Two halves, each with grad_scale 1/2, have the gradients of the whole.
   Ppo whole(40), half(40);
   const PpoOutput want = run(whole);
-  for (Floats *x : {&half.logp, &half.old_logp, &half.values, &half.old_values, &half.advantages, &half.returns}) x->resize(20);
+  for (Floats *x : {&half.logp, &half.old_logp, &half.values, &half.old_values, &half.advantages, &half.returns})
+    x->resize(20);
   half.c.grad_scale = 0.5f;
   const PpoOutput got = run(half);
   expect_close(got.grad_logp, Floats(want.grad_logp.begin(), want.grad_logp.begin() + 20), 1e-8, 1e-6, "gradLogp");
@@ -351,16 +369,21 @@ TEST(PpoLoss, StreamsOfGradientsAddUpToTheWholeBatch) {
 TEST(PpoLossErrors, NamesWhatIsWrong) {
   Tensor a({4}), b({4}), c({4}), d({4}), e({4}), f({4}), g({4}), h({4}), stats({RL_PPO_STATS}), small({15}), five({5});
   rl_ppo_config good{0.2f, 0.2f, 0.1f, 0, 0, 0, 1, 0}, bad = good;
-  expect_error(rl_ppo_loss(stats, a, b, c, d, e, f, g, h, nullptr), RL_INVALID_ARGUMENT, {"ppo_loss", "config", "null"});
-  expect_error(rl_ppo_loss(small, a, b, c, d, e, f, g, h, &good), RL_INVALID_ARGUMENT, {"stats", "expected shape [16]", "found [15]"});
-  expect_error(rl_ppo_loss(stats, a, b, c, five, e, f, g, h, &good), RL_INVALID_ARGUMENT, {"oldLogp", "expected shape [4]", "found [5]"});
-  expect_error(rl_ppo_loss(stats, a, a, c, d, e, f, g, h, &good), RL_INVALID_ARGUMENT, {"gradLogp", "overlaps gradValues"});
+  expect_error(rl_ppo_loss(stats, a, b, c, d, e, f, g, h, nullptr), RL_INVALID_ARGUMENT,
+               {"ppo_loss", "config", "null"});
+  expect_error(rl_ppo_loss(small, a, b, c, d, e, f, g, h, &good), RL_INVALID_ARGUMENT,
+               {"stats", "expected shape [16]", "found [15]"});
+  expect_error(rl_ppo_loss(stats, a, b, c, five, e, f, g, h, &good), RL_INVALID_ARGUMENT,
+               {"oldLogp", "expected shape [4]", "found [5]"});
+  expect_error(rl_ppo_loss(stats, a, a, c, d, e, f, g, h, &good), RL_INVALID_ARGUMENT,
+               {"gradLogp", "overlaps gradValues"});
   expect_error(rl_ppo_loss(stats, nullptr, b, c, d, e, f, g, h, &good), RL_INVALID_ARGUMENT, {"gradLogp", "null"});
   bad.cliprange = 0;
   expect_error(rl_ppo_loss(stats, a, b, c, d, e, f, g, h, &bad), RL_INVALID_ARGUMENT, {"config.cliprange", "0"});
   bad = good;
   bad.cliprange_value = NAN;
-  expect_error(rl_ppo_loss(stats, a, b, c, d, e, f, g, h, &bad), RL_INVALID_ARGUMENT, {"config.cliprange_value", "nan"});
+  expect_error(rl_ppo_loss(stats, a, b, c, d, e, f, g, h, &bad), RL_INVALID_ARGUMENT,
+               {"config.cliprange_value", "nan"});
   bad = good;
   bad.dual_clip = 0.5f;
   expect_error(rl_ppo_loss(stats, a, b, c, d, e, f, g, h, &bad), RL_INVALID_ARGUMENT, {"config.dual_clip", "0.5"});

@@ -20,10 +20,11 @@ struct Sampled {
 };
 
 /// Row b draws with stream b, step 0.
-Sampled sample(const Floats &logits, int64_t rows, const rl_sample_config &c, const Ints *suppress = nullptr, const Ints *allow = nullptr,
-               int32_t step = 0) {
+Sampled sample(const Floats &logits, int64_t rows, const rl_sample_config &c, const Ints *suppress = nullptr,
+               const Ints *allow = nullptr, int32_t step = 0) {
   const int64_t n = static_cast<int64_t>(logits.size()) / rows;
-  Tensor l({rows, n}, logits), ids({rows}, RL_I32), logp({rows}), streams({rows}, counting(rows)), steps({rows}, Ints(static_cast<size_t>(rows), step));
+  Tensor l({rows, n}, logits), ids({rows}, RL_I32), logp({rows}), streams({rows}, counting(rows)),
+      steps({rows}, Ints(static_cast<size_t>(rows), step));
   Tensor s({suppress ? static_cast<int64_t>(suppress->size()) : 0}, suppress ? *suppress : Ints{});
   Tensor a({rows}, allow ? *allow : Ints(static_cast<size_t>(rows), 0));
   EXPECT_EQ(rl_sample(ids, logp, l, streams, steps, suppress ? static_cast<const rl_tensor *>(s) : nullptr,
@@ -118,7 +119,8 @@ TEST(Sample, DependsOnSeedStreamAndStepOnly) {
 }
 
 TEST(Sample, LogpDoesNotChangeTheDrawAndMayBeLeftOut) {
-  Tensor l({4, 100}, random_floats(400, 1)), ids({4}, RL_I32), other({4}, RL_I32), logp({4}), streams({4}, counting(4)), steps({4}, Ints(4, 9));
+  Tensor l({4, 100}, random_floats(400, 1)), ids({4}, RL_I32), other({4}, RL_I32), logp({4}), streams({4}, counting(4)),
+      steps({4}, Ints(4, 9));
   RL_CHECK(rl_sample(ids, logp, l, streams, steps, nullptr, nullptr, &kPlain));
   RL_CHECK(rl_sample(other, nullptr, l, streams, steps, nullptr, nullptr, &kPlain));
   EXPECT_EQ(ids.get_ints(), other.get_ints());
@@ -126,7 +128,8 @@ TEST(Sample, LogpDoesNotChangeTheDrawAndMayBeLeftOut) {
 
 TEST(Sample, StridedLogits) {
   const Floats wide = random_floats(4 * 70, 1);
-  Tensor l({4, 70}, wide), dense({4, 50}, slice(wide, 70, 9, 50)), a({4}, RL_I32), b({4}, RL_I32), streams({4}, counting(4)), steps({4}, Ints(4, 9));
+  Tensor l({4, 70}, wide), dense({4, 50}, slice(wide, 70, 9, 50)), a({4}, RL_I32), b({4}, RL_I32),
+      streams({4}, counting(4)), steps({4}, Ints(4, 9));
   const rl_tensor view = columns(l, 9, {4, 50});
   RL_CHECK(rl_sample(a, nullptr, &view, streams, steps, nullptr, nullptr, &kPlain));
   RL_CHECK(rl_sample(b, nullptr, dense, streams, steps, nullptr, nullptr, &kPlain));
@@ -136,11 +139,11 @@ TEST(Sample, StridedLogits) {
 TEST(SampleGreedy, TakesTheLowestIdAmongEquals) {
   rl_sample_config c = kPlain;
   c.temperature = 0;
-  const Floats logits = {1, 7, 7, -1,   //
-                         3, 3, 3, 3,    //
-                         -5, -6, -7, -4,  //
-                         -0.0f, 0, 0, -1,   //
-                         -INFINITY, -INFINITY, 2, -INFINITY};
+  const Floats logits = {1,         7,         7,  -1,  //
+                         3,         3,         3,  3,   //
+                         -5,        -6,        -7, -4,  //
+                         -0.0f,     0,         0,  -1,  //
+                         -INFINITY, -INFINITY, 2,  -INFINITY};
   const Sampled got = sample(logits, 5, c);
   EXPECT_EQ(got.ids, (Ints{1, 0, 3, 0, 2}));
   const std::vector<double> p = softmax({1, 7, 7, -1}, 1);  // greedy: log-probabilities are those of temperature 1
@@ -288,31 +291,41 @@ TEST(SampleErrors, RowsWithNothingToChooseFrom) {
   for (float temperature : {0.0f, 1.0f}) {
     rl_sample_config c = kPlain;
     c.temperature = temperature;
-    for (const Floats &bad : {Floats{1, NAN, 2}, Floats{-inf, -inf, -inf}, Floats{1, inf, 2}, Floats{inf, inf, -inf}, Floats{NAN, NAN, NAN}}) {
+    for (const Floats &bad : {Floats{1, NAN, 2}, Floats{-inf, -inf, -inf}, Floats{1, inf, 2}, Floats{inf, inf, -inf},
+                              Floats{NAN, NAN, NAN}}) {
       Floats logits = {1, 2, 3};
       logits.insert(logits.end(), bad.begin(), bad.end());
       Tensor l({2, 3}, logits), ids({2}, RL_I32), logp({2}), i({2}, Ints{0, 1});
-      expect_error(rl_sample(ids, logp, l, i, i, nullptr, nullptr, &c), RL_INVALID_ARGUMENT, {"sample", "logits", "row 1"});
+      expect_error(rl_sample(ids, logp, l, i, i, nullptr, nullptr, &c), RL_INVALID_ARGUMENT,
+                   {"sample", "logits", "row 1"});
     }
     Tensor l({2, 3}, Floats(6, 1.0f)), ids({2}, RL_I32), i({2}, Ints{0, 1}), s({3}, all), a({2}, Ints{1, 0});
-    expect_error(rl_sample(ids, nullptr, l, i, i, s, a, &c), RL_INVALID_ARGUMENT, {"logits", "row 1", "nothing to choose from"});
+    expect_error(rl_sample(ids, nullptr, l, i, i, s, a, &c), RL_INVALID_ARGUMENT,
+                 {"logits", "row 1", "nothing to choose from"});
   }
 }
 
 TEST(SampleErrors, NamesWhatIsWrong) {
-  Tensor l({2, 5}, Floats(10, 1.0f)), ids({2}, RL_I32), logp({2}), i({2}, Ints{0, 1}), three({3}, Ints{0, 1, 2}), real({2}), half({2, 5}, RL_BF16);
+  Tensor l({2, 5}, Floats(10, 1.0f)), ids({2}, RL_I32), logp({2}), i({2}, Ints{0, 1}), three({3}, Ints{0, 1, 2}),
+      real({2}), half({2, 5}, RL_BF16);
   rl_sample_config bad = kPlain;
-  expect_error(rl_sample(ids, logp, l, i, i, nullptr, nullptr, nullptr), RL_INVALID_ARGUMENT, {"sample", "config", "null"});
+  expect_error(rl_sample(ids, logp, l, i, i, nullptr, nullptr, nullptr), RL_INVALID_ARGUMENT,
+               {"sample", "config", "null"});
   for (int32_t id : {-1, 5, INT32_MAX, INT32_MIN}) {
     Tensor s({2}, Ints{1, id});
-    expect_error(rl_sample(ids, logp, l, i, i, s, i, &bad), RL_INVALID_ARGUMENT, {"suppress[1] is " + std::to_string(id), "expected 0 to 4"});
+    expect_error(rl_sample(ids, logp, l, i, i, s, i, &bad), RL_INVALID_ARGUMENT,
+                 {"suppress[1] is " + std::to_string(id), "expected 0 to 4"});
   }
   expect_error(rl_sample(ids, logp, l, i, i, three, nullptr, &bad), RL_INVALID_ARGUMENT, {"allow", "null"});
-  expect_error(rl_sample(ids, logp, l, i, i, three, three, &bad), RL_INVALID_ARGUMENT, {"allow", "expected shape [2]", "found [3]"});
-  expect_error(rl_sample(ids, logp, half, i, i, nullptr, nullptr, &bad), RL_INVALID_ARGUMENT, {"logits", "expected dtype f32", "found bf16"});
-  expect_error(rl_sample(real, logp, l, i, i, nullptr, nullptr, &bad), RL_INVALID_ARGUMENT, {"ids", "expected dtype i32", "found f32"});
+  expect_error(rl_sample(ids, logp, l, i, i, three, three, &bad), RL_INVALID_ARGUMENT,
+               {"allow", "expected shape [2]", "found [3]"});
+  expect_error(rl_sample(ids, logp, half, i, i, nullptr, nullptr, &bad), RL_INVALID_ARGUMENT,
+               {"logits", "expected dtype f32", "found bf16"});
+  expect_error(rl_sample(real, logp, l, i, i, nullptr, nullptr, &bad), RL_INVALID_ARGUMENT,
+               {"ids", "expected dtype i32", "found f32"});
   expect_error(rl_sample(nullptr, logp, l, i, i, nullptr, nullptr, &bad), RL_INVALID_ARGUMENT, {"ids", "null"});
-  expect_error(rl_sample(ids, logp, l, three, i, nullptr, nullptr, &bad), RL_INVALID_ARGUMENT, {"streams", "found [3]"});
+  expect_error(rl_sample(ids, logp, l, three, i, nullptr, nullptr, &bad), RL_INVALID_ARGUMENT,
+               {"streams", "found [3]"});
   expect_error(rl_sample(ids, logp, l, i, real, nullptr, nullptr, &bad), RL_INVALID_ARGUMENT, {"steps", "found f32"});
   expect_error(rl_sample(i, logp, l, i, i, nullptr, nullptr, &bad), RL_INVALID_ARGUMENT, {"ids", "overlaps"});
   for (float t : {-1.0f, static_cast<float>(NAN)}) {

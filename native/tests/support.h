@@ -67,7 +67,9 @@ class Tensor {
     bytes_ = elements_ * size;
     EXPECT_EQ(rl_buffer_alloc(&t_.buffer, device(), bytes_), RL_OK) << rl_last_error();
   }
-  Tensor(std::vector<int64_t> shape, const Floats &values, int32_t dtype = RL_F32) : Tensor(std::move(shape), dtype) { set(values); }
+  Tensor(std::vector<int64_t> shape, const Floats &values, int32_t dtype = RL_F32) : Tensor(std::move(shape), dtype) {
+    set(values);
+  }
   Tensor(std::vector<int64_t> shape, const Ints &values) : Tensor(std::move(shape), RL_I32) {
     EXPECT_EQ(static_cast<int64_t>(values.size()), elements_);
     EXPECT_EQ(rl_copy_from_host(&t_, values.data(), bytes_), RL_OK) << rl_last_error();
@@ -175,7 +177,8 @@ inline void expect_close(const Floats &got, const Floats &want, double atol, dou
 }
 
 /// bf16: |got - want| <= 2e-2 of the largest |want|, the golden set's rule. f32: 1e-5 + 1e-4 |want|; gradients ten times that.
-inline void expect_matches(const Floats &got, const Floats &want, int32_t dtype, const std::string &what, bool gradient = false) {
+inline void expect_matches(const Floats &got, const Floats &want, int32_t dtype, const std::string &what,
+                           bool gradient = false) {
   if (dtype == RL_BF16) {
     double largest = 0;
     for (float w : want) largest = std::max(largest, std::abs(static_cast<double>(w)));
@@ -213,7 +216,8 @@ inline std::vector<double> doubles(const Floats &x) { return {x.begin(), x.end()
 inline void expect_error(rl_status got, rl_status status, const std::vector<std::string> &parts) {
   EXPECT_EQ(got, status);
   const std::string text = rl_last_error();
-  for (const std::string &part : parts) EXPECT_NE(text.find(part), std::string::npos) << "'" << text << "' lacks '" << part << "'";
+  for (const std::string &part : parts)
+    EXPECT_NE(text.find(part), std::string::npos) << "'" << text << "' lacks '" << part << "'";
 }
 
 }  // namespace rl::test

@@ -173,7 +173,8 @@ void sample(Device &device, View ids, View logp, View logits, View streams, View
   }
   for (int64_t b = 0; b < rows; b++) {
     if (ids.i32()[b] < 0) {
-      fail(RL_INVALID_ARGUMENT, "logits: row %lld holds NaN, infinity, or nothing to choose from", static_cast<long long>(b));
+      fail(RL_INVALID_ARGUMENT, "logits: row %lld holds NaN, infinity, or nothing to choose from",
+           static_cast<long long>(b));
     }
   }
 }

@@ -39,10 +39,12 @@ class PackageDirectionsTest {
   void filesAndDataKnowNothingOfTensors() {
     noClasses()
         .that()
-        .resideInAnyPackage("org.rlhf4j.checkpoint", "org.rlhf4j.tokenizer", "org.rlhf4j.data", "org.rlhf4j.json")
+        .resideInAnyPackage(
+            "org.rlhf4j.checkpoint", "org.rlhf4j.tokenizer", "org.rlhf4j.data", "org.rlhf4j.json")
         .should()
         .dependOnClassesThat()
-        .resideInAnyPackage("org.rlhf4j.tensor", "org.rlhf4j.graph", "org.rlhf4j.nn", "org.rlhf4j.algorithms")
+        .resideInAnyPackage(
+            "org.rlhf4j.tensor", "org.rlhf4j.graph", "org.rlhf4j.nn", "org.rlhf4j.algorithms")
         .check(classes);
   }
 
@@ -61,7 +63,8 @@ class PackageDirectionsTest {
   void nativeMemoryStaysBelow() {
     noClasses()
         .that()
-        .resideOutsideOfPackages("org.rlhf4j.tensor", "org.rlhf4j.bindings..", "org.rlhf4j.checkpoint")
+        .resideOutsideOfPackages(
+            "org.rlhf4j.tensor", "org.rlhf4j.bindings..", "org.rlhf4j.checkpoint")
         .and()
         .doNotHaveSimpleName("TensorLoader") // brings mapped files to the device
         .should()

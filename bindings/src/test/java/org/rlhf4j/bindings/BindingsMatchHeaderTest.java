@@ -33,7 +33,8 @@ class BindingsMatchHeaderTest {
   void everyFunctionIsDeclaredWithItsParameters() throws Exception {
     Map<String, Integer> declared = new TreeMap<>();
     Matcher m =
-        Pattern.compile("RL_API\\s+[\\w ]+?[ *]+(rl_\\w+)\\(([^;]*)\\);").matcher(Files.readString(HEADER));
+        Pattern.compile("RL_API\\s+[\\w ]+?[ *]+(rl_\\w+)\\(([^;]*)\\);")
+            .matcher(Files.readString(HEADER));
     while (m.find()) {
       String parameters = m.group(2).strip();
       declared.put(m.group(1), parameters.equals("void") ? 0 : parameters.split(",").length);
@@ -42,7 +43,9 @@ class BindingsMatchHeaderTest {
     Map<String, Integer> generated =
         Arrays.stream(Rlhf4j.class.getMethods())
             .filter(x -> declared.containsKey(x.getName()))
-            .collect(Collectors.toMap(Method::getName, Method::getParameterCount, (a, b) -> a, TreeMap::new));
+            .collect(
+                Collectors.toMap(
+                    Method::getName, Method::getParameterCount, (a, b) -> a, TreeMap::new));
     assertEquals(declared, generated, HINT);
   }
 

@@ -48,9 +48,15 @@ final class PpoStats {
     }
   }
 
-  /** Takes in the batch's objective; tells its KL: the mean over responses of the sum over tokens. */
+  /**
+   * Takes in the batch's objective; tells its KL: the mean over responses of the sum over tokens.
+   */
   double batch(
-      List<Trajectory> trajectories, Scores judged, float[] shaped, PpoMath.Advantages gae, double klCoef) {
+      List<Trajectory> trajectories,
+      Scores judged,
+      float[] shaped,
+      PpoMath.Advantages gae,
+      double klCoef) {
     float[] kl = judged.kl().toFloats();
     float[] entropy = judged.entropy().toFloats();
     float[] returns = gae.returns().toFloats();
@@ -77,7 +83,8 @@ final class PpoStats {
     objective.put("objective/kl_coef", klCoef);
     objective.put("ppo/returns/mean", mean(returns));
     objective.put(
-        "ppo/val/explained_variance", PpoMath.explainedVariance(judged.values().toFloats(), returns));
+        "ppo/val/explained_variance",
+        PpoMath.explainedVariance(judged.values().toFloats(), returns));
     objective.put("ppo/advantages/mean", mean(advantages));
     objective.put("tokens/responses_len_mean", (double) responseTokens / b);
     return klSum / b;
@@ -102,7 +109,9 @@ final class PpoStats {
     m.put("ppo/val/clipfrac", mean(PpoLossStats.VALUE_CLIPFRAC));
     m.put("ppo/val/error", mean(PpoLossStats.VALUE_ERROR));
     m.put("ppo/val/mean", mean(PpoLossStats.VALUE_MEAN));
-    m.put("ppo/skipped_minibatches", minibatches.stream().mapToInt(s -> (int) s[PpoLossStats.SKIPPED]).sum());
+    m.put(
+        "ppo/skipped_minibatches",
+        minibatches.stream().mapToInt(s -> (int) s[PpoLossStats.SKIPPED]).sum());
     m.put("val/num_eos_tokens", eos);
     m.put("loss", m.get("ppo/loss/total"));
     m.put("learning_rate", learningRate);

@@ -16,7 +16,10 @@ import org.rlhf4j.tensor.Tensor;
 import org.rlhf4j.testing.Close;
 import org.rlhf4j.testing.Golden;
 
-/** The arithmetic of PPO and of the reward loss against values made in float64 and cross-checked with TRL. */
+/**
+ * The arithmetic of PPO and of the reward loss against values made in float64 and cross-checked
+ * with TRL.
+ */
 class GoldenRlTest {
   private SafetensorsFile file;
   private JsonNode json;
@@ -165,7 +168,11 @@ class GoldenRlTest {
   void adaptiveKl() {
     JsonNode c = json.get("adaptive_kl");
     KlController kl =
-        new KlController(c.get("init").asDouble(), true, c.get("target").asDouble(), c.get("horizon").asDouble());
+        new KlController(
+            c.get("init").asDouble(),
+            true,
+            c.get("target").asDouble(),
+            c.get("horizon").asDouble());
     for (JsonNode step : c.get("steps")) {
       kl.update(step.get("kl").asDouble(), c.get("n").asInt());
       Close.check("beta", kl.value(), step.get("beta").asDouble(), 1e-12, 1e-9);

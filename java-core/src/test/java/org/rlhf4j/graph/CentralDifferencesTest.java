@@ -19,9 +19,10 @@ import org.rlhf4j.tensor.Weight;
 import org.rlhf4j.testing.Close;
 
 /**
- * Every op's backward against central differences of its forward. Values are f32, so the difference quotient at step h has an error
- * of about 1e-7/h from rounding and of h² from curvature: h = 1e-2 leaves some 1e-4 of values near 1, and a bound of 3e-3 a margin
- * that no wrong formula fits into. The native tests repeat this in double with a thousandth of that bound.
+ * Every op's backward against central differences of its forward. Values are f32, so the difference
+ * quotient at step h has an error of about 1e-7/h from rounding and of h² from curvature: h = 1e-2
+ * leaves some 1e-4 of values near 1, and a bound of 3e-3 a margin that no wrong formula fits into.
+ * The native tests repeat this in double with a thousandth of that bound.
  */
 class CentralDifferencesTest {
   private static final float STEP = 1e-2f;
@@ -59,7 +60,11 @@ class CentralDifferencesTest {
 
   /** Checks the gradient of x, and of each parameter, element by element. */
   private void check(
-      String what, long rows, long columns, BiFunction<Graph, Var, Var> f, Parameter... parameters) {
+      String what,
+      long rows,
+      long columns,
+      BiFunction<Graph, Var, Var> f,
+      Parameter... parameters) {
     Tensor x = tensor(rows, columns);
     float[] upstream;
     float[] gradX;
@@ -77,11 +82,16 @@ class CentralDifferencesTest {
     Close.check(what + " gradX", gradX, differences(f, x, x, upstream), BOUND, BOUND);
     for (Parameter p : parameters) {
       Close.check(
-          what + " grad of " + p.name(), p.grad().toFloats(), differences(f, x, p.value(), upstream), BOUND, BOUND);
+          what + " grad of " + p.name(),
+          p.grad().toFloats(),
+          differences(f, x, p.value(), upstream),
+          BOUND,
+          BOUND);
     }
   }
 
-  private float[] differences(BiFunction<Graph, Var, Var> f, Tensor x, Tensor moved, float[] upstream) {
+  private float[] differences(
+      BiFunction<Graph, Var, Var> f, Tensor x, Tensor moved, float[] upstream) {
     float[] values = moved.toFloats();
     float[] gradient = new float[values.length];
     for (int i = 0; i < values.length; i++) {
@@ -145,7 +155,8 @@ class CentralDifferencesTest {
     Parameter w = trainable("w", 6, 9);
     Parameter bias = trainable("bias", 6);
     try (Weight weight = Weight.view(w.compute())) {
-      check("linear", 3, 9, (g, x) -> Linear.apply(g, x, weight, w.grad(), bias, List.of()), w, bias);
+      check(
+          "linear", 3, 9, (g, x) -> Linear.apply(g, x, weight, w.grad(), bias, List.of()), w, bias);
     }
   }
 
@@ -189,7 +200,12 @@ class CentralDifferencesTest {
     Parameter w = trainable("w", 11, 6);
     Tensor targets = scope.of(10, 0, 3);
     try (Weight weight = Weight.view(w.compute())) {
-      check("head_logprob", 3, 6, (g, x) -> Head.logprobs(g, x, weight, w.grad(), targets, 0.8f).logp(), w);
+      check(
+          "head_logprob",
+          3,
+          6,
+          (g, x) -> Head.logprobs(g, x, weight, w.grad(), targets, 0.8f).logp(),
+          w);
     }
   }
 
@@ -208,7 +224,12 @@ class CentralDifferencesTest {
         gradX = leaf.grad().toFloats();
       }
       Close.check("gradX", gradX, differences(sum, x, x, new float[] {1}), BOUND, BOUND);
-      Close.check("gradW", w.grad().toFloats(), differences(sum, x, w.value(), new float[] {1}), BOUND, BOUND);
+      Close.check(
+          "gradW",
+          w.grad().toFloats(),
+          differences(sum, x, w.value(), new float[] {1}),
+          BOUND,
+          BOUND);
     }
   }
 
@@ -225,19 +246,32 @@ class CentralDifferencesTest {
       float[] upstream = normal(3);
       Kernels.headLogprob(logp, entropy, lse, x, w, targets, 1);
       Kernels.headLogprobBackward(
-          gradX, null, scope.zeros(DType.F32, 3), scope.of(upstream), x, w, targets, lse, entropy, 1);
+          gradX,
+          null,
+          scope.zeros(DType.F32, 3),
+          scope.of(upstream),
+          x,
+          w,
+          targets,
+          lse,
+          entropy,
+          1);
       Close.check(
           "entropy",
           gradX.toFloats(),
           differences(
-              (g, v) -> g.constant(Head.logprobs(g, v, w, null, targets, 1).entropy()), x, x, upstream),
+              (g, v) -> g.constant(Head.logprobs(g, v, w, null, targets, 1).entropy()),
+              x,
+              x,
+              upstream),
           BOUND,
           BOUND);
 
       Tensor kl = scope.allocate(DType.F32, 3);
       Tensor lseRef = scope.allocate(DType.F32, 3);
       Kernels.headFullKl(kl, lse, lseRef, x, w, xRef, w, 1);
-      Kernels.headFullKlBackward(gradX, null, scope.of(upstream), x, w, xRef, w, lse, lseRef, kl, 1);
+      Kernels.headFullKlBackward(
+          gradX, null, scope.of(upstream), x, w, xRef, w, lse, lseRef, kl, 1);
       Close.check(
           "full KL",
           gradX.toFloats(),
@@ -270,7 +304,16 @@ class CentralDifferencesTest {
     Runnable run =
         () ->
             Kernels.ppoLoss(
-                stats, gradLogp, gradValues, logp, old, values, oldValues, advantages, returns, config);
+                stats,
+                gradLogp,
+                gradValues,
+                logp,
+                old,
+                values,
+                oldValues,
+                advantages,
+                returns,
+                config);
     run.run();
     float[] gl = gradLogp.toFloats();
     float[] gv = gradValues.toFloats();

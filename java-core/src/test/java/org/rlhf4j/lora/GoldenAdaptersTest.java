@@ -121,7 +121,8 @@ class GoldenAdaptersTest {
         String module = t.name().replaceAll("\\.weight$", "");
         merged.add(
             policy.hasModule(module)
-                ? new TensorToWrite(t.name(), FloatType.F32, t.shape(), MergedTensor.of(t, policy, module))
+                ? new TensorToWrite(
+                    t.name(), FloatType.F32, t.shape(), MergedTensor.of(t, policy, module))
                 : TensorToWrite.of(t, FloatType.F32));
       }
       Path file = temp.resolve("merged.safetensors");
@@ -144,11 +145,16 @@ class GoldenAdaptersTest {
       int[] ids = sequences().get(0);
       PackedBatch batch =
           PackedBatch.of(
-              g.scope(), List.of(new PackedBatch.Sequence(ids, policy), new PackedBatch.Sequence(ids, null)));
+              g.scope(),
+              List.of(new PackedBatch.Sequence(ids, policy), new PackedBatch.Sequence(ids, null)));
       float[] logits = Head.logits(g, base.hidden(g, batch).value(), base.head()).toFloats();
       int half = logits.length / 2;
       Close.check(
-          "policy", Arrays.copyOf(logits, half), Golden.floats(golden, "policy.logits.0"), 1e-4, 1e-3);
+          "policy",
+          Arrays.copyOf(logits, half),
+          Golden.floats(golden, "policy.logits.0"),
+          1e-4,
+          1e-3);
       Close.check(
           "base",
           Arrays.copyOfRange(logits, half, logits.length),
@@ -171,7 +177,8 @@ class GoldenAdaptersTest {
           1e-3);
       try (Graph g = Graph.inference(device)) {
         PackedBatch batch = PackedBatch.of(g.scope(), sequences(), policy);
-        float[] values = new Policy(base, policy).values(g, base.hidden(g, batch)).value().toFloats();
+        float[] values =
+            new Policy(base, policy).values(g, base.hidden(g, batch)).value().toFloats();
         for (int b = 0; b < batch.sequences(); b++) {
           Close.check(
               "values." + b,
@@ -194,7 +201,10 @@ class GoldenAdaptersTest {
     try (LoraAdapter adapter =
         PeftAdapter.load(device, golden, CausalLm.modules(config), heads, Set.of(), false)) {
       PeftAdapter.save(
-          adapter, reward ? PeftAdapter.Task.SEQ_CLS : PeftAdapter.Task.CAUSAL_LM, "models/llama", ours);
+          adapter,
+          reward ? PeftAdapter.Task.SEQ_CLS : PeftAdapter.Task.CAUSAL_LM,
+          "models/llama",
+          ours);
     }
     ObjectNode want = Json.readObject(golden.resolve("adapter_config.json"));
     ObjectNode got = Json.readObject(ours.resolve("adapter_config.json"));

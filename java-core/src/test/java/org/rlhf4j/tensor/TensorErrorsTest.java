@@ -11,7 +11,10 @@ import org.junit.jupiter.api.function.Executable;
 import org.rlhf4j.bindings.NativeException;
 import org.rlhf4j.bindings.NativeException.Status;
 
-/** Wrong arguments are an exception that names op, argument, expected and found. The JVM never crashes. */
+/**
+ * Wrong arguments are an exception that names op, argument, expected and found. The JVM never
+ * crashes.
+ */
 class TensorErrorsTest {
   private final Device device = Device.cpu(2);
   private final Scope scope = device.scope();
@@ -25,7 +28,8 @@ class TensorErrorsTest {
     NativeException e = assertThrows(NativeException.class, call);
     assertEquals(status, e.status(), e.getMessage());
     for (String part : parts) {
-      assertTrue(e.getMessage().contains(part), () -> "'" + e.getMessage() + "' lacks '" + part + "'");
+      assertTrue(
+          e.getMessage().contains(part), () -> "'" + e.getMessage() + "' lacks '" + part + "'");
     }
   }
 
@@ -37,12 +41,18 @@ class TensorErrorsTest {
     refused(
         Status.INVALID_ARGUMENT,
         () -> Kernels.rmsNorm(y, x, w, 1e-5f),
-        "rms_norm", "w", "expected shape [8]", "found [7]");
+        "rms_norm",
+        "w",
+        "expected shape [8]",
+        "found [7]");
     Tensor ids = scope.zeros(DType.I32, 8);
     refused(
         Status.INVALID_ARGUMENT,
         () -> Kernels.rmsNorm(y, x, ids, 1e-5f),
-        "rms_norm", "w", "expected dtype f32", "found i32");
+        "rms_norm",
+        "w",
+        "expected dtype f32",
+        "found i32");
     refused(Status.INVALID_ARGUMENT, () -> Kernels.rmsNorm(null, x, w, 1e-5f), "rms_norm", "null");
   }
 
@@ -53,8 +63,13 @@ class TensorErrorsTest {
     refused(
         Status.INVALID_ARGUMENT,
         () -> Kernels.embedding(y, table, scope.of(1, 5)),
-        "embedding", "ids[1] is 5", "0 to 4");
-    refused(Status.INVALID_ARGUMENT, () -> Kernels.embedding(y, table, scope.of(-1, 0)), "ids[0] is -1");
+        "embedding",
+        "ids[1] is 5",
+        "0 to 4");
+    refused(
+        Status.INVALID_ARGUMENT,
+        () -> Kernels.embedding(y, table, scope.of(-1, 0)),
+        "ids[0] is -1");
   }
 
   @Test
@@ -71,7 +86,9 @@ class TensorErrorsTest {
     refused(
         Status.INVALID_HANDLE,
         () -> Kernels.linear(scope.zeros(DType.F32, 2, 2), kept, w, null, false),
-        "linear", "weight", "closed");
+        "linear",
+        "weight",
+        "closed");
     Device other = Device.cpu(1);
     Tensor theirs = other.scope().zeros(DType.F32, 2, 2);
     refused(Status.INVALID_ARGUMENT, () -> Kernels.add(kept, kept, theirs), "add", "device");
@@ -95,7 +112,9 @@ class TensorErrorsTest {
       refused(
           Status.INVALID_ARGUMENT,
           () -> Kernels.linear(scope.zeros(DType.F32, 2, 4), x, w, null, false),
-          "linear", "bf16", "f32");
+          "linear",
+          "bf16",
+          "f32");
     }
   }
 
@@ -129,7 +148,10 @@ class TensorErrorsTest {
     try (Scope inner = device.scope()) {
       inner.zeros(DType.F32, 1000, 100);
     }
-    assertEquals(reserved, device.memory().reserved(), "a second step of the same shape takes no new memory");
+    assertEquals(
+        reserved,
+        device.memory().reserved(),
+        "a second step of the same shape takes no new memory");
     device.trim();
   }
 
