@@ -31,7 +31,8 @@ TEST_P(GatherRows, PicksRowsAndGivesTheirGradientsBack) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, GatherRows,
-                         testing::Combine(testing::Values(1, 7, 60), testing::Values(1, 15, 64, 97), testing::Values(RL_F32, RL_BF16)));
+                         testing::Combine(testing::Values(1, 7, 60), testing::Values(1, 15, 64, 97),
+                                          testing::Values(RL_F32, RL_BF16)));
 
 TEST(GatherRowsErrors, NamesWhatIsWrong) {
   Tensor x({5, 4}, Floats(20, 1.0f)), y({3, 4}, Floats(12, 9.0f)), half({3, 4}, RL_BF16), wide({3, 5});

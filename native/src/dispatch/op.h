@@ -67,9 +67,9 @@ class Op {
 };
 
 /// Fails with RL_INVALID_ARGUMENT unless `ok`.
-#define RL_REQUIRE(ok, ...)                                         \
-  do {                                                              \
-    if (!(ok)) ::rl::fail(RL_INVALID_ARGUMENT, __VA_ARGS__);        \
+#define RL_REQUIRE(ok, ...)                                  \
+  do {                                                       \
+    if (!(ok)) ::rl::fail(RL_INVALID_ARGUMENT, __VA_ARGS__); \
   } while (0)
 
 /// rl_xyz: checks, then one backend call.

@@ -32,10 +32,17 @@ import picocli.CommandLine.Option;
 final class ConvertCommand implements Callable<Integer> {
   @Mixin private CommonOptions common;
 
-  @Option(names = "--model", paramLabel = "PATH", required = true, description = "a Hugging Face folder or a GGUF file")
+  @Option(
+      names = "--model",
+      paramLabel = "PATH",
+      required = true,
+      description = "a Hugging Face folder or a GGUF file")
   private Path model;
 
-  @Option(names = "--adapter", paramLabel = "DIR", description = "an adapter to merge into the weights")
+  @Option(
+      names = "--adapter",
+      paramLabel = "DIR",
+      description = "an adapter to merge into the weights")
   private Path adapter;
 
   @Option(names = "--out", paramLabel = "DIR", required = true, description = "a new folder")
@@ -69,7 +76,9 @@ final class ConvertCommand implements Callable<Integer> {
       return FloatType.parse(common.dtype);
     }
     String stored = files.tensor("model.embed_tokens.weight").storedType();
-    return stored.equals("F32") ? FloatType.F32 : stored.equals("F16") ? FloatType.F16 : FloatType.BF16;
+    return stored.equals("F32")
+        ? FloatType.F32
+        : stored.equals("F16") ? FloatType.F16 : FloatType.BF16;
   }
 
   private void writeMerged(ModelFiles files, FloatType type) throws IOException {
@@ -77,7 +86,12 @@ final class ConvertCommand implements Callable<Integer> {
     try (Device device = Device.cpu(common.threads);
         LoraAdapter lora =
             PeftAdapter.load(
-                device, adapter, CausalLm.modules(config), Policy.valueHead(config), java.util.Set.of(), false)) {
+                device,
+                adapter,
+                CausalLm.modules(config),
+                Policy.valueHead(config),
+                java.util.Set.of(),
+                false)) {
       List<TensorToWrite> tensors = new ArrayList<>();
       for (StoredTensor t : files.tensors().values()) {
         String module = t.name().replaceAll("\\.weight$", "");

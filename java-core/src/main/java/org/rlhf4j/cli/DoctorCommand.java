@@ -12,7 +12,8 @@ import picocli.CommandLine.Mixin;
 
 @Command(
     name = "doctor",
-    description = "The devices found, what the native library was built with, and a self-test of every kernel.",
+    description =
+        "The devices found, what the native library was built with, and a self-test of every kernel.",
     mixinStandardHelpOptions = true)
 final class DoctorCommand implements Callable<Integer> {
   @Mixin private CommonOptions common;

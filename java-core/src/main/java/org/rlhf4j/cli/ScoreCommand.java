@@ -10,7 +10,10 @@ import org.rlhf4j.nn.RewardModel;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 
-@Command(name = "score", description = "Reward-model scores of given sequences.", mixinStandardHelpOptions = true)
+@Command(
+    name = "score",
+    description = "Reward-model scores of given sequences.",
+    mixinStandardHelpOptions = true)
 final class ScoreCommand implements Callable<Integer> {
   @Mixin private CommonOptions common;
   @Mixin private InputOptions input;
@@ -19,7 +22,8 @@ final class ScoreCommand implements Callable<Integer> {
   public Integer call() {
     common.configureLog();
     if (input.adapter == null) {
-      throw new InputException("--adapter: expected the reward model's adapter folder, found nothing");
+      throw new InputException(
+          "--adapter: expected the reward model's adapter folder, found nothing");
     }
     try (LoadedModel model = LoadedModel.open(input.model, common)) {
       RewardModel reward = model.rewardModel(input.adapter, false);

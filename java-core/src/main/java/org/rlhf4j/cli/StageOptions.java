@@ -30,18 +30,25 @@ final class StageOptions {
     return options.withAppendEos(append ? ReadOptions.AppendEos.YES : ReadOptions.AppendEos.NO);
   }
 
-  /** The adapter to train: every name must be that of a linear layer. (PEFT trains what is left of a list with a typing error.) */
+  /**
+   * The adapter to train: every name must be that of a linear layer. (PEFT trains what is left of a
+   * list with a typing error.)
+   */
   static LoraConfig lora(StageConfig config, LoraPart part, LoadedModel model) {
     LoraConfig lora = part.toLoraConfig();
-    List<String> modules = CausalLm.modules(model.config()).stream().map(LoraAdapter.Module::name).toList();
+    List<String> modules =
+        CausalLm.modules(model.config()).stream().map(LoraAdapter.Module::name).toList();
     for (String target : lora.targetModules()) {
       boolean isName = target.matches("[A-Za-z0-9_.]+");
       if (isName && modules.stream().noneMatch(m -> m.equals(target) || m.endsWith("." + target))) {
         Set<String> names =
-            modules.stream().map(m -> m.substring(m.lastIndexOf('.') + 1)).collect(Collectors.toCollection(TreeSet::new));
+            modules.stream()
+                .map(m -> m.substring(m.lastIndexOf('.') + 1))
+                .collect(Collectors.toCollection(TreeSet::new));
         throw config
             .settings()
-            .problem("lora.target_modules", "expected some of " + names + ", found '" + target + "'");
+            .problem(
+                "lora.target_modules", "expected some of " + names + ", found '" + target + "'");
       }
     }
     return lora;

@@ -24,24 +24,32 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Unmatched;
 
 /**
- * What sft, reward and ppo share: the configuration from file, flags and overrides; then a loop over a trainer's steps that writes
- * the run folder, checkpoints on the way and when interrupted, and the result at the end.
+ * What sft, reward and ppo share: the configuration from file, flags and overrides; then a loop
+ * over a trainer's steps that writes the run folder, checkpoints on the way and when interrupted,
+ * and the result at the end.
  */
 abstract class TrainingCommand implements Callable<Integer> {
-  @Option(names = "--json", description = "the last metrics as one JSON document on standard output")
+  @Option(
+      names = "--json",
+      description = "the last metrics as one JSON document on standard output")
   private boolean json;
 
   @Option(names = "--quiet", description = "no progress")
   private boolean quiet;
 
-  @Option(names = "--log-level", paramLabel = "error|warn|info|debug", description = "(default: info, with --quiet warn)")
+  @Option(
+      names = "--log-level",
+      paramLabel = "error|warn|info|debug",
+      description = "(default: info, with --quiet warn)")
   private String logLevel;
 
   @Unmatched private List<String> arguments = new ArrayList<>();
 
   private volatile boolean interrupted;
 
-  /** Counted down when everything is written and said: a process that is told to stop waits for it. */
+  /**
+   * Counted down when everything is written and said: a process that is told to stop waits for it.
+   */
   private final CountDownLatch ended = new CountDownLatch(1);
 
   private final Thread hook = new Thread(this::waitForCheckpoint, "interrupt");
@@ -109,7 +117,10 @@ abstract class TrainingCommand implements Callable<Integer> {
 
   private Map<String, Object> lastMetrics = Map.of();
 
-  /** Loads what the run needs; everything that can be wrong with the user's files is found here, before the run folder is made. */
+  /**
+   * Loads what the run needs; everything that can be wrong with the user's files is found here,
+   * before the run folder is made.
+   */
   abstract void prepare(StageConfig config, Logger log) throws IOException;
 
   /** Closes what {@link #prepare} opened. */
@@ -144,7 +155,8 @@ abstract class TrainingCommand implements Callable<Integer> {
    *
    * @param results what is published at the end, by folder name
    */
-  final void drive(StageConfig config, Stage stage, Trainer trainer, Map<String, FolderWriter> results)
+  final void drive(
+      StageConfig config, Stage stage, Trainer trainer, Map<String, FolderWriter> results)
       throws IOException {
     long done = 0;
     if (config.paths().resume() && stage.folder().latestCheckpoint().isPresent()) {
@@ -168,7 +180,11 @@ abstract class TrainingCommand implements Callable<Integer> {
           if (interrupted && !last) {
             stage.report().end();
             throw new InterruptedRunException(
-                "interrupted after step " + step + "; saved " + saved + "; --resume continues from there");
+                "interrupted after step "
+                    + step
+                    + "; saved "
+                    + saved
+                    + "; --resume continues from there");
           }
         }
       }

@@ -48,7 +48,9 @@ public final class Keys {
               .orElse(1024, SFT, REWARD)
               .orElse(0, PPO)
               .atLeast(0),
-          Key.of("append_eos", FLAG, "end each completion with EOS").orElse(true, SFT).orElse(false, REWARD),
+          Key.of("append_eos", FLAG, "end each completion with EOS")
+              .orElse(true, SFT)
+              .orElse(false, REWARD),
           Key.of("shuffle", FLAG, "false: batches and minibatches in the order of the file")
               .orElse(true),
           Key.of("skip_bad_lines", FLAG, "count bad lines and go on").orElse(false),
@@ -133,7 +135,10 @@ public final class Keys {
               .orElse(1.0, PPO)
               .above(0, 1),
           // PPO: reward
-          Key.of("reference", CHOICE, "what the KL is taken against: adapter as it was at the start, or the bare base")
+          Key.of(
+                  "reference",
+                  CHOICE,
+                  "what the KL is taken against: adapter as it was at the start, or the bare base")
               .orElse("adapter", PPO)
               .oneOf("adapter", "base"),
           Key.of("init_kl_coef", NUMBER, "weight of the KL penalty").orElse(0.2, PPO).atLeast(0),

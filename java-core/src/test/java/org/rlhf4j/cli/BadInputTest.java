@@ -20,7 +20,10 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.rlhf4j.testing.Golden;
 
-/** Whatever is wrong with what the user gave: code 2, one plain message that says where, and no run folder. */
+/**
+ * Whatever is wrong with what the user gave: code 2, one plain message that says where, and no run
+ * folder.
+ */
 class BadInputTest {
   @TempDir Path work;
 
@@ -41,7 +44,8 @@ class BadInputTest {
   }
 
   private Ran reward(Path data, Object... more) {
-    List<Object> line = new ArrayList<>(List.of("reward", "--model", MODEL, "--data", data, "--out", out()));
+    List<Object> line =
+        new ArrayList<>(List.of("reward", "--model", MODEL, "--data", data, "--out", out()));
     line.addAll(List.of(more));
     return Ran.run(line.toArray());
   }
@@ -75,8 +79,15 @@ class BadInputTest {
   void badLinesCanBeSkipped() throws IOException {
     Path out = work.resolve("skipped");
     Ran.run(
-            "reward", "--model", MODEL, "--data", Golden.path("data/bad.line-3.jsonl"), "--out", out,
-            "--skip-bad-lines", "max_steps=1")
+            "reward",
+            "--model",
+            MODEL,
+            "--data",
+            Golden.path("data/bad.line-3.jsonl"),
+            "--out",
+            out,
+            "--skip-bad-lines",
+            "max_steps=1")
         .done();
     assertTrue(Files.isDirectory(out.resolve("adapter")));
   }
@@ -89,7 +100,8 @@ class BadInputTest {
     reward(file("tokens.jsonl", "{\"chosen_ids\": [1, 99999], \"rejected_ids\": [1]}\n"))
         .refused("tokens.jsonl:1", "99999");
     reward(Golden.path("data/queries.jsonl")).refused("queries.jsonl:1", "chosen");
-    sft("--model", MODEL, "data=" + Golden.path("data/preference.jsonl")).refused("preference.jsonl:1");
+    sft("--model", MODEL, "data=" + Golden.path("data/preference.jsonl"))
+        .refused("preference.jsonl:1");
   }
 
   @Test
@@ -105,10 +117,13 @@ class BadInputTest {
     sft("--model", MODEL, "lora.target_modules=q_proj,x_proj").refused("x_proj");
     sft("--model", MODEL, "--log-level", "loud").refused("--log-level", "loud");
     Ran.run("generate", "--model", MODEL, "--prompt", "a", "--gready").refused("--gready");
-    Ran.run("generate", "--model", MODEL, "--prompt", "a", "--max-new-tokens", "many").refused("--max-new-tokens", "many");
-    Ran.run("generate", "--model", MODEL, "--prompt", "a", "--max-new-tokens", 0).refused("--max-new-tokens");
+    Ran.run("generate", "--model", MODEL, "--prompt", "a", "--max-new-tokens", "many")
+        .refused("--max-new-tokens", "many");
+    Ran.run("generate", "--model", MODEL, "--prompt", "a", "--max-new-tokens", 0)
+        .refused("--max-new-tokens");
     Ran.run("generate", "--model", MODEL, "--prompt", "a", "--top-p", 2).refused("--top-p");
-    Ran.run("generate", "--model", MODEL, "--prompt", "a", "--temperature", -1).refused("--temperature");
+    Ran.run("generate", "--model", MODEL, "--prompt", "a", "--temperature", -1)
+        .refused("--temperature");
     Ran.run("generate", "--model", MODEL).refused("--prompt");
     Ran.run("generate", "--prompt", "a").refused("--model");
     Ran.run("generate", "--model", MODEL, "--prompt", "").refused("--prompt");
@@ -120,7 +135,8 @@ class BadInputTest {
     Ran.run("tokenize", "--model", MODEL).refused("--text");
     Ran.run("tokenize", "--text", "a").refused("--model");
     Ran.run("inspect").refused("path");
-    Ran.run("generate", "--model", MODEL, "--prompt", "a", "--log-level", "loud").refused("--log-level", "loud");
+    Ran.run("generate", "--model", MODEL, "--prompt", "a", "--log-level", "loud")
+        .refused("--log-level", "loud");
     Ran.run("generat").refused("generat");
   }
 
@@ -134,13 +150,20 @@ class BadInputTest {
     Ran.run("sft", "--model", MODEL, "--data", work.resolve("good.jsonl")).refused("--out");
     ppo().refused("--data", "--replay");
     ppo("--data", Golden.path("data/queries.jsonl")).refused("--reward-adapter");
-    ppo("--data", Golden.path("data/queries.jsonl"), "--reward-adapter", work.resolve("gone")).refused("gone");
-    ppo("--data", Golden.path("data/queries.jsonl"), "--reward-adapter", Golden.path("adapters/policy"))
+    ppo("--data", Golden.path("data/queries.jsonl"), "--reward-adapter", work.resolve("gone"))
+        .refused("gone");
+    ppo(
+            "--data",
+            Golden.path("data/queries.jsonl"),
+            "--reward-adapter",
+            Golden.path("adapters/policy"))
         .refused("policy", "score");
-    Ran.run("generate", "--model", MODEL, "--adapter", work.resolve("gone"), "--prompt", "a").refused("gone");
+    Ran.run("generate", "--model", MODEL, "--adapter", work.resolve("gone"), "--prompt", "a")
+        .refused("gone");
     Ran.run("score", "--model", MODEL, "--adapter", Golden.path("adapters/policy"), "--prompt", "a")
         .refused("policy", "score");
-    Ran.run("generate", "--model", Golden.path("models/gpt2"), "--prompt", "a").refused("gpt2", "model_type");
+    Ran.run("generate", "--model", Golden.path("models/gpt2"), "--prompt", "a")
+        .refused("gpt2", "model_type");
     Ran.run("inspect", work.resolve("gone")).refused("gone");
   }
 
@@ -148,15 +171,25 @@ class BadInputTest {
   @ValueSource(strings = {"cuda", "cuda:7", "tpu"})
   void devices(String device) throws IOException {
     sft("--model", MODEL, "--device", device).refused("--device", device.replace(":7", ""));
-    Ran.run("generate", "--model", MODEL, "--prompt", "a", "--device", device).refused("--device", "cpu");
+    Ran.run("generate", "--model", MODEL, "--prompt", "a", "--device", device)
+        .refused("--device", "cpu");
     Ran.run("doctor", "--device", device).refused("--device", "cpu");
   }
 
   @Test
   void ids() throws IOException {
     for (String bad :
-        List.of("", "{", "[]", "{}", "{\"input_ids\": []}", "{\"input_ids\": [[]]}", "{\"input_ids\": [[1, 512]]}",
-            "{\"input_ids\": [[1, -1]]}", "{\"input_ids\": [[1.5]]}", "{\"input_ids\": [1, 2]}",
+        List.of(
+            "",
+            "{",
+            "[]",
+            "{}",
+            "{\"input_ids\": []}",
+            "{\"input_ids\": [[]]}",
+            "{\"input_ids\": [[1, 512]]}",
+            "{\"input_ids\": [[1, -1]]}",
+            "{\"input_ids\": [[1.5]]}",
+            "{\"input_ids\": [1, 2]}",
             "{\"input_ids\": [[\"a\"]]}")) {
       Ran.run("logprobs", "--model", MODEL, "--ids", file("ids.json", bad)).refused("ids.json");
     }
@@ -182,19 +215,24 @@ class BadInputTest {
             "{\"query_ids\": [1], \"response_ids\": [5], \"score\": \"high\"}")) {
       ppo("--replay", file("replay.jsonl", bad + "\n")).refused("replay.jsonl:1");
     }
-    ppo("--replay", file("replay.jsonl", "{\"query_ids\": [1], \"response_ids\": [5]}\n")).refused("--reward-adapter");
+    ppo("--replay", file("replay.jsonl", "{\"query_ids\": [1], \"response_ids\": [5]}\n"))
+        .refused("--reward-adapter");
     ppo(
-            "--replay", file("replay.jsonl", "{\"query_ids\": [1], \"response_ids\": [5], \"score\": 1}\n"), "--data",
+            "--replay",
+            file("replay.jsonl", "{\"query_ids\": [1], \"response_ids\": [5], \"score\": 1}\n"),
+            "--data",
             Golden.path("data/queries.jsonl"))
         .refused("--data", "--replay");
   }
 
   @Test
   void yaml() throws IOException {
-    sft("--config", file("a.yaml", "batch_size: 2\nbatch_siz: 3\n")).refused("a.yaml:2", "batch_siz", "batch_size");
+    sft("--config", file("a.yaml", "batch_size: 2\nbatch_siz: 3\n"))
+        .refused("a.yaml:2", "batch_siz", "batch_size");
     sft("--config", file("b.yaml", "batch_size: [2\nmax_steps: 3\n")).refused("b.yaml:2");
     sft("--config", file("c.yaml", "- batch_size\n")).refused("c.yaml:1");
-    sft("--config", file("d.yaml", "batch_size: 2\n\nbatch_size: 3\n")).refused("d.yaml:3", "batch_size");
+    sft("--config", file("d.yaml", "batch_size: 2\n\nbatch_size: 3\n"))
+        .refused("d.yaml:3", "batch_size");
     sft("--config", file("e.yaml", "lora: 8\n")).refused("e.yaml:1", "lora");
     sft("--config", file("f.yaml", "\tbatch_size: 8\n")).refused("f.yaml:1");
     sft("--config", file("g.yaml", "learning_rate: fast\n")).refused("g.yaml:1", "fast");
@@ -243,32 +281,41 @@ class BadInputTest {
     Ran.run("generate", "--model", model, "--prompt", "a").refused("tokenizer");
     sft("--model", model).refused("tokenizer");
     Files.writeString(model.resolve("config.json"), "{\"model_type\": \"llama\"}");
-    Ran.run("logprobs", "--model", model, "--ids", file("i.json", "{\"input_ids\": [[1]]}")).refused("model");
+    Ran.run("logprobs", "--model", model, "--ids", file("i.json", "{\"input_ids\": [[1]]}"))
+        .refused("model");
     Files.writeString(model.resolve("config.json"), "not json");
     Ran.run("inspect", model).refused("config.json");
     // Weights of other shapes than the configuration says.
     Files.writeString(
         model.resolve("config.json"),
-        Files.readString(MODEL.resolve("config.json")).replace("\"intermediate_size\": 256", "\"intermediate_size\": 128"));
-    Ran.run("logprobs", "--model", model, "--ids", file("i.json", "{\"input_ids\": [[1]]}")).refused("128");
+        Files.readString(MODEL.resolve("config.json"))
+            .replace("\"intermediate_size\": 256", "\"intermediate_size\": 128"));
+    Ran.run("logprobs", "--model", model, "--ids", file("i.json", "{\"input_ids\": [[1]]}"))
+        .refused("128");
   }
 
   @Test
   void damagedAdapter() throws IOException {
     Path adapter = Files.createDirectory(work.resolve("adapter"));
     for (String name : List.of("adapter_config.json", "adapter_model.safetensors")) {
-      Files.write(adapter.resolve(name), Files.readAllBytes(Golden.path("adapters/policy").resolve(name)));
+      Files.write(
+          adapter.resolve(name), Files.readAllBytes(Golden.path("adapters/policy").resolve(name)));
     }
     String config = Files.readString(adapter.resolve("adapter_config.json"));
-    Files.writeString(adapter.resolve("adapter_config.json"), config.replace("\"r\": 8", "\"r\": 4"));
-    Ran.run("generate", "--model", MODEL, "--adapter", adapter, "--prompt", "a").refused("adapter", "lora_A", "[4, 96]");
+    Files.writeString(
+        adapter.resolve("adapter_config.json"), config.replace("\"r\": 8", "\"r\": 4"));
+    Ran.run("generate", "--model", MODEL, "--adapter", adapter, "--prompt", "a")
+        .refused("adapter", "lora_A", "[4, 96]");
     Files.writeString(adapter.resolve("adapter_config.json"), config);
     cut(adapter.resolve("adapter_model.safetensors"), 1000);
-    Ran.run("generate", "--model", MODEL, "--adapter", adapter, "--prompt", "a").refused("adapter_model.safetensors");
+    Ran.run("generate", "--model", MODEL, "--adapter", adapter, "--prompt", "a")
+        .refused("adapter_model.safetensors");
     Files.delete(adapter.resolve("adapter_model.safetensors"));
-    Ran.run("generate", "--model", MODEL, "--adapter", adapter, "--prompt", "a").refused("adapter_model.safetensors");
+    Ran.run("generate", "--model", MODEL, "--adapter", adapter, "--prompt", "a")
+        .refused("adapter_model.safetensors");
     Files.writeString(adapter.resolve("adapter_config.json"), "{}");
-    Ran.run("generate", "--model", MODEL, "--adapter", adapter, "--prompt", "a").refused("adapter_config.json");
+    Ran.run("generate", "--model", MODEL, "--adapter", adapter, "--prompt", "a")
+        .refused("adapter_config.json");
     Files.writeString(adapter.resolve("adapter_config.json"), "{");
     Ran.run("inspect", adapter).refused("adapter");
   }
@@ -296,7 +343,8 @@ class BadInputTest {
     sft("--model", MODEL, "out=" + run, "max_steps=1").done();
     sft("--model", MODEL, "out=" + run).refused("run", "--resume");
     Ran.run("ppo", "--out", run, "--resume").refused("config.yaml", "sft");
-    sft("--model", MODEL, "out=" + run, "--resume", "max_steps=2", "lora.r=4").refused("checkpoint");
+    sft("--model", MODEL, "out=" + run, "--resume", "max_steps=2", "lora.r=4")
+        .refused("checkpoint");
     // A checkpoint that was damaged.
     cut(run.resolve("checkpoints/step-1/trainer.safetensors"), 50);
     Ran.run("sft", "--out", run, "--resume").refused("trainer.safetensors");

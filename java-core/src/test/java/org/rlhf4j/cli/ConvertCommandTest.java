@@ -28,12 +28,15 @@ class ConvertCommandTest {
     Path file = work.resolve("ids.json");
     Files.writeString(
         file,
-        Json.MAPPER.writeValueAsString(Map.of("input_ids", Golden.json("adapters/golden.json").get("input_ids"))));
+        Json.MAPPER.writeValueAsString(
+            Map.of("input_ids", Golden.json("adapters/golden.json").get("input_ids"))));
     return file;
   }
 
   private JsonNode logits(Object... model) throws IOException {
-    Object[] line = Stream.concat(Stream.of("logprobs", "--logits", "--ids", ids()), Stream.of(model)).toArray();
+    Object[] line =
+        Stream.concat(Stream.of("logprobs", "--logits", "--ids", ids()), Stream.of(model))
+            .toArray();
     return Ran.json(line).get("sequences");
   }
 
@@ -89,10 +92,19 @@ class ConvertCommandTest {
 
   @Test
   void nothingIsLeftOfAFailure() throws IOException {
-    Ran.run("convert", "--model", work.resolve("none"), "--out", work.resolve("a/b")).refused("none");
+    Ran.run("convert", "--model", work.resolve("none"), "--out", work.resolve("a/b"))
+        .refused("none");
     assertFalse(Files.exists(work.resolve("a")));
-    Ran.run("convert", "--model", model, "--dtype", "f8", "--out", work.resolve("out")).refused("dtype", "f8");
-    Ran.run("convert", "--model", model, "--adapter", work.resolve("gone"), "--out", work.resolve("out"))
+    Ran.run("convert", "--model", model, "--dtype", "f8", "--out", work.resolve("out"))
+        .refused("dtype", "f8");
+    Ran.run(
+            "convert",
+            "--model",
+            model,
+            "--adapter",
+            work.resolve("gone"),
+            "--out",
+            work.resolve("out"))
         .refused("gone");
     Path there = Files.createDirectory(work.resolve("there"));
     Ran.run("convert", "--model", model, "--out", there).refused("there");
@@ -106,13 +118,16 @@ class ConvertCommandTest {
     Path file = Golden.smolLm2();
     JsonNode c = Golden.json("smollm2.json").get("cases").get(0);
     Path ids = work.resolve("ids.json");
-    Files.writeString(ids, Json.MAPPER.writeValueAsString(Map.of("input_ids", List.of(c.get("prompt_ids")))));
+    Files.writeString(
+        ids, Json.MAPPER.writeValueAsString(Map.of("input_ids", List.of(c.get("prompt_ids")))));
     Path out = work.resolve("smollm2");
     Ran.run("convert", "--model", file, "--dtype", "f32", "--out", out).done();
-    JsonNode got = Ran.json("logprobs", "--model", out, "--ids", ids).get("sequences").get(0).get("logprobs");
+    JsonNode got =
+        Ran.json("logprobs", "--model", out, "--ids", ids).get("sequences").get(0).get("logprobs");
     JsonNode want = c.get("logprobs");
     for (int i = 1; i < got.size(); i++) {
-      Close.check("logprobs[" + i + "]", got.get(i).doubleValue(), want.get(i).doubleValue(), 1e-3, 1e-3);
+      Close.check(
+          "logprobs[" + i + "]", got.get(i).doubleValue(), want.get(i).doubleValue(), 1e-3, 1e-3);
     }
     assertEquals(
         Ran.json("tokenize", "--model", file, "--text", "Hello  world", "--chat"),

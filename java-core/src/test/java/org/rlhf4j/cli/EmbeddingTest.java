@@ -56,7 +56,9 @@ class EmbeddingTest {
       System.setOut(new PrintStream(printed, true, StandardCharsets.UTF_8));
       Object[] arguments = {
         new String[] {
-          model.toString(), examples().resolve("data/demonstrations.jsonl").toString(), "Is the museum open?"
+          model.toString(),
+          examples().resolve("data/demonstrations.jsonl").toString(),
+          "Is the museum open?"
         }
       };
       loader.loadClass("Embed").getMethod("main", String[].class).invoke(null, arguments);
@@ -72,6 +74,7 @@ class EmbeddingTest {
 
   /** The engine's own classes, wherever the build has put them. */
   private static String classpath() throws Exception {
-    return Path.of(Main.class.getProtectionDomain().getCodeSource().getLocation().toURI()).toString();
+    return Path.of(Main.class.getProtectionDomain().getCodeSource().getLocation().toURI())
+        .toString();
   }
 }

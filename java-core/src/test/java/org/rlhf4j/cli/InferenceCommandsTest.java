@@ -19,7 +19,10 @@ import org.rlhf4j.json.Json;
 import org.rlhf4j.testing.Close;
 import org.rlhf4j.testing.Golden;
 
-/** generate, logprobs, score, inspect, doctor and the program itself, as scripts call them, on the golden models. */
+/**
+ * generate, logprobs, score, inspect, doctor and the program itself, as scripts call them, on the
+ * golden models.
+ */
 class InferenceCommandsTest {
   @TempDir Path work;
 
@@ -75,12 +78,17 @@ class InferenceCommandsTest {
     double sum = 0;
     assertTrue(got.get("logprobs").get(0).isNull());
     for (int i = 1; i < want.length; i++) {
-      Close.check("logprobs[" + i + "]", got.get("logprobs").get(i).doubleValue(), want[i], 1e-3, 1e-3);
+      Close.check(
+          "logprobs[" + i + "]", got.get("logprobs").get(i).doubleValue(), want[i], 1e-3, 1e-3);
       sum += want[i];
     }
     Close.check("sum", got.get("sum").doubleValue(), sum, 1e-3, 1e-3);
     Close.check(
-        "perplexity", got.get("perplexity").doubleValue(), Math.exp(-sum / (want.length - 1)), 0, 1e-3);
+        "perplexity",
+        got.get("perplexity").doubleValue(),
+        Math.exp(-sum / (want.length - 1)),
+        0,
+        1e-3);
   }
 
   @ParameterizedTest
@@ -90,7 +98,8 @@ class InferenceCommandsTest {
     JsonNode golden = Golden.json("models/" + kind + "/golden.json");
     JsonNode sequences = golden.get("input_ids");
     Path file = ids(sequences);
-    JsonNode got = Ran.json("logprobs", "--model", folder, "--ids", file, "--logits").get("sequences");
+    JsonNode got =
+        Ran.json("logprobs", "--model", folder, "--ids", file, "--logits").get("sequences");
     assertEquals(sequences.size(), got.size());
     try (SafetensorsFile tensors = Golden.tensors("models/" + kind + "/golden.safetensors")) {
       for (int i = 0; i < got.size(); i++) {
@@ -101,7 +110,15 @@ class InferenceCommandsTest {
     int tokens = greedy.get(0).size();
     JsonNode generated =
         Ran.json(
-                "generate", "--model", folder, "--ids", file, "--greedy", "--ignore-eos", "--max-new-tokens", tokens)
+                "generate",
+                "--model",
+                folder,
+                "--ids",
+                file,
+                "--greedy",
+                "--ignore-eos",
+                "--max-new-tokens",
+                tokens)
             .get("sequences");
     for (int i = 0; i < greedy.size(); i++) {
       assertEquals(sequences.get(i), generated.get(i).get("prompt_ids"));
@@ -116,9 +133,19 @@ class InferenceCommandsTest {
     Path file = ids(sequences);
     Path policy = Golden.path("adapters/policy");
     JsonNode on =
-        Ran.json("logprobs", "--model", model, "--adapter", policy, "--ids", file, "--logits", "--values")
+        Ran.json(
+                "logprobs",
+                "--model",
+                model,
+                "--adapter",
+                policy,
+                "--ids",
+                file,
+                "--logits",
+                "--values")
             .get("sequences");
-    JsonNode off = Ran.json("logprobs", "--model", model, "--ids", file, "--logits").get("sequences");
+    JsonNode off =
+        Ran.json("logprobs", "--model", model, "--ids", file, "--logits").get("sequences");
     try (SafetensorsFile tensors = Golden.tensors("adapters/golden.safetensors")) {
       for (int i = 0; i < on.size(); i++) {
         checkSequence(on.get(i), sequences.get(i), Golden.floats(tensors, "policy.logits." + i));
@@ -137,7 +164,15 @@ class InferenceCommandsTest {
   void logprobsInBf16AreClose() throws IOException {
     JsonNode sequences = Golden.json("models/llama/golden.json").get("input_ids");
     JsonNode got =
-        Ran.json("logprobs", "--model", model, "--ids", ids(sequences), "--logits", "--dtype", "bf16")
+        Ran.json(
+                "logprobs",
+                "--model",
+                model,
+                "--ids",
+                ids(sequences),
+                "--logits",
+                "--dtype",
+                "bf16")
             .get("sequences");
     try (SafetensorsFile tensors = Golden.tensors("models/llama/golden.safetensors")) {
       for (int i = 0; i < got.size(); i++) {
@@ -157,7 +192,8 @@ class InferenceCommandsTest {
   void scoresAreGolden() throws IOException {
     JsonNode sequences = Golden.json("adapters/golden.json").get("input_ids");
     Path reward = Golden.path("adapters/reward");
-    JsonNode got = Ran.json("score", "--model", model, "--adapter", reward, "--ids", ids(sequences));
+    JsonNode got =
+        Ran.json("score", "--model", model, "--adapter", reward, "--ids", ids(sequences));
     try (SafetensorsFile tensors = Golden.tensors("adapters/golden.safetensors")) {
       Close.check(
           "scores", floats(got.get("scores")), Golden.floats(tensors, "reward.scores"), 1e-4, 1e-3);
@@ -173,29 +209,69 @@ class InferenceCommandsTest {
     assertEquals(Files.readAllLines(queries).size(), generated.size());
     JsonNode chat =
         Ran.json(
-            "generate", "--model", model, "--prompt", "hello", "--chat", "--system", "Be brief.",
-            "--greedy", "--max-new-tokens", 3);
+            "generate",
+            "--model",
+            model,
+            "--prompt",
+            "hello",
+            "--chat",
+            "--system",
+            "Be brief.",
+            "--greedy",
+            "--max-new-tokens",
+            3);
     JsonNode rendered =
         Ran.json(
-            "tokenize", "--model", model, "--text", "hello", "--chat", "--system", "Be brief.",
+            "tokenize",
+            "--model",
+            model,
+            "--text",
+            "hello",
+            "--chat",
+            "--system",
+            "Be brief.",
             "--add-generation-prompt");
     assertEquals(
-        rendered.get("sequences").get(0).get("ids"), chat.get("sequences").get(0).get("prompt_ids"));
+        rendered.get("sequences").get(0).get("ids"),
+        chat.get("sequences").get(0).get("prompt_ids"));
     assertTrue(chat.get("tokens_per_second").doubleValue() > 0);
     Path texts = work.resolve("texts.jsonl");
     Files.writeString(texts, "{\"text\": \"hello world\"}\n{\"text\": \"你好\"}\n");
     JsonNode two = Ran.json("logprobs", "--model", model, "--data", texts).get("sequences");
     assertEquals(2, two.size());
     JsonNode scores =
-        Ran.json("score", "--model", model, "--adapter", Golden.path("adapters/reward"), "--data", texts);
+        Ran.json(
+            "score",
+            "--model",
+            model,
+            "--adapter",
+            Golden.path("adapters/reward"),
+            "--data",
+            texts);
     assertEquals(2, scores.get("scores").size());
   }
 
   @Test
   void samplingDependsOnTheSeedOnly() {
     Object[] line = {
-      "generate", "--model", model, "--prompt", "hello", "--max-new-tokens", 12, "--temperature", 1.0,
-      "--top-k", 50, "--top-p", 0.95, "--min-new-tokens", 12, "--seed", 7, "--json"
+      "generate",
+      "--model",
+      model,
+      "--prompt",
+      "hello",
+      "--max-new-tokens",
+      12,
+      "--temperature",
+      1.0,
+      "--top-k",
+      50,
+      "--top-p",
+      0.95,
+      "--min-new-tokens",
+      12,
+      "--seed",
+      7,
+      "--json"
     };
     String first = Ran.run(line).done().document().get("sequences").toString();
     assertEquals(first, Ran.run(line).done().document().get("sequences").toString());
@@ -206,14 +282,36 @@ class InferenceCommandsTest {
   @Test
   void textForPeople() {
     Ran generate =
-        Ran.run("generate", "--model", model, "--prompt", "hello", "--greedy", "--max-new-tokens", 2).done();
+        Ran.run(
+                "generate",
+                "--model",
+                model,
+                "--prompt",
+                "hello",
+                "--greedy",
+                "--max-new-tokens",
+                2)
+            .done();
     assertTrue(generate.err().contains("tokens/s"), generate::toString);
     Ran quiet =
-        Ran.run("generate", "--model", model, "--prompt", "hello", "--greedy", "--max-new-tokens", 2, "--quiet")
+        Ran.run(
+                "generate",
+                "--model",
+                model,
+                "--prompt",
+                "hello",
+                "--greedy",
+                "--max-new-tokens",
+                2,
+                "--quiet")
             .done();
     assertEquals("", quiet.err());
     assertEquals(generate.out(), quiet.out());
-    assertTrue(Ran.run("logprobs", "--model", model, "--text", "hello").done().out().contains("perplexity"));
+    assertTrue(
+        Ran.run("logprobs", "--model", model, "--text", "hello")
+            .done()
+            .out()
+            .contains("perplexity"));
   }
 
   @Test

@@ -19,7 +19,10 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.rlhf4j.json.Json;
 
-/** What only a process of its own shows: signals, exit codes, what is on file descriptor 1, and failures in mid-run. */
+/**
+ * What only a process of its own shows: signals, exit codes, what is on file descriptor 1, and
+ * failures in mid-run.
+ */
 @Timeout(value = 5, unit = TimeUnit.MINUTES)
 class ProcessTest {
   @TempDir Path work;
@@ -55,40 +58,65 @@ class ProcessTest {
     assertTrue(printed("out").startsWith("rlhf4j "));
     assertEquals(2, start(List.of("generate", "--gready")).waitFor());
     assertEquals("", printed("out"));
-    assertEquals(0, start(TrainingRuns.ppo(work, work.resolve("run")), "max_steps=1", "--json").waitFor());
+    assertEquals(
+        0, start(TrainingRuns.ppo(work, work.resolve("run")), "max_steps=1", "--json").waitFor());
     JsonNode document = Json.MAPPER.readTree(printed("out"));
     assertTrue(document.get("metrics").has("objective/kl"));
     assertEquals(1, printed("out").lines().count());
     assertEquals(
-        0, start(List.of("generate", "--model", TrainingRuns.MODEL, "--prompt", "你好", "--json", "--greedy")).waitFor());
+        0,
+        start(
+                List.of(
+                    "generate",
+                    "--model",
+                    TrainingRuns.MODEL,
+                    "--prompt",
+                    "你好",
+                    "--json",
+                    "--greedy"))
+            .waitFor());
     assertEquals(1, Json.MAPPER.readTree(printed("out")).get("sequences").size());
     assertEquals("", printed("err").replaceAll("(?m)^WARNING: .*\n", ""));
   }
 
   @Test
   void anInterruptedRunSavesItsWorkAndGoesOn() throws Exception {
-    assumeFalse(interruptIsIgnored(), "skipped: SIGINT is ignored here, as in a shell's background jobs");
+    assumeFalse(
+        interruptIsIgnored(), "skipped: SIGINT is ignored here, as in a shell's background jobs");
     Path out = work.resolve("run");
     Process process =
-        start(TrainingRuns.sft(work, out), "max_steps=100000", "lr_scheduler_type=constant", "lora.dropout=0.1");
+        start(
+            TrainingRuns.sft(work, out),
+            "max_steps=100000",
+            "lr_scheduler_type=constant",
+            "lora.dropout=0.1");
     Path metrics = out.resolve("metrics.jsonl");
-    while (process.isAlive() && (!Files.exists(metrics) || Files.readAllLines(metrics).size() < 4)) {
+    while (process.isAlive()
+        && (!Files.exists(metrics) || Files.readAllLines(metrics).size() < 4)) {
       Thread.sleep(20);
     }
-    assertEquals(0, new ProcessBuilder("kill", "-INT", String.valueOf(process.pid())).start().waitFor());
-    assertEquals(130, process.waitFor(), () -> "-- standard error\n" + TrainingRuns.text(work.resolve("err")));
+    assertEquals(
+        0, new ProcessBuilder("kill", "-INT", String.valueOf(process.pid())).start().waitFor());
+    assertEquals(
+        130,
+        process.waitFor(),
+        () -> "-- standard error\n" + TrainingRuns.text(work.resolve("err")));
     List<String> checkpoints = TrainingRuns.names(out.resolve("checkpoints"));
     assertEquals(1, checkpoints.size(), checkpoints::toString);
     int step = Integer.parseInt(checkpoints.get(0).substring("step-".length()));
     String said = printed("err");
     assertTrue(said.contains("interrupted after step " + step) && said.contains("--resume"), said);
-    assertEquals(List.of(), TrainingRuns.names(out).stream().filter(n -> n.equals("adapter")).toList());
+    assertEquals(
+        List.of(), TrainingRuns.names(out).stream().filter(n -> n.equals("adapter")).toList());
 
     // Continued to two steps more, it is the run that nobody interrupted.
     Ran.run("sft", "--out", out, "--resume", "max_steps=" + (step + 2)).done();
     Path whole = work.resolve("whole");
     TrainingRuns.run(
-            TrainingRuns.sft(work, whole), "lr_scheduler_type=constant", "lora.dropout=0.1", "max_steps=" + (step + 2))
+            TrainingRuns.sft(work, whole),
+            "lr_scheduler_type=constant",
+            "lora.dropout=0.1",
+            "max_steps=" + (step + 2))
         .done();
     assertSame(whole, out);
   }
@@ -125,7 +153,9 @@ class ProcessTest {
   @Test
   void aStackTraceOnlyForDebugging() {
     Ran.run("generate", "--model", work.resolve("gone"), "--prompt", "a").refused("gone");
-    Ran ran = Ran.run("generate", "--model", work.resolve("gone"), "--prompt", "a", "--log-level", "debug");
+    Ran ran =
+        Ran.run(
+            "generate", "--model", work.resolve("gone"), "--prompt", "a", "--log-level", "debug");
     assertEquals(2, ran.code());
     assertTrue(ran.err().contains("\tat org.rlhf4j"), ran::toString);
   }

@@ -65,11 +65,15 @@ record Ran(String what, int code, String out, String err) {
     }
   }
 
-  /** Fails the test unless wrong input was refused: code 2, one plain message that holds {@code words}. */
+  /**
+   * Fails the test unless wrong input was refused: code 2, one plain message that holds {@code
+   * words}.
+   */
   Ran refused(String... words) {
     assertEquals(2, code, this::toString);
     assertEquals("", out, this::toString);
-    assertEquals(1, err.lines().filter(line -> line.startsWith("rlhf4j: ")).count(), this::toString);
+    assertEquals(
+        1, err.lines().filter(line -> line.startsWith("rlhf4j: ")).count(), this::toString);
     assertFalse(err.contains("\tat "), () -> "a stack trace:\n" + this);
     assertFalse(err.contains("Exception"), () -> "a class name is no message:\n" + this);
     for (String word : words) {
@@ -80,6 +84,13 @@ record Ran(String what, int code, String out, String err) {
 
   @Override
   public String toString() {
-    return "rlhf4j " + what + "\n-- code " + code + "\n-- standard output\n" + out + "\n-- standard error\n" + err;
+    return "rlhf4j "
+        + what
+        + "\n-- code "
+        + code
+        + "\n-- standard output\n"
+        + out
+        + "\n-- standard error\n"
+        + err;
   }
 }

@@ -16,7 +16,9 @@ import org.rlhf4j.json.Json;
 import org.rlhf4j.testing.Close;
 import org.rlhf4j.testing.Golden;
 
-/** SmolLM2-135M-Instruct as a quantised GGUF file, against PyTorch on the same dequantised weights. */
+/**
+ * SmolLM2-135M-Instruct as a quantised GGUF file, against PyTorch on the same dequantised weights.
+ */
 class RealModelTest {
   @TempDir Path work;
 
@@ -39,7 +41,11 @@ class RealModelTest {
   private List<JsonNode> whole() {
     List<JsonNode> all = new ArrayList<>();
     for (JsonNode c : cases) {
-      all.add(Json.MAPPER.createArrayNode().addAll(list(c.get("prompt_ids"))).addAll(list(c.get("greedy_ids"))));
+      all.add(
+          Json.MAPPER
+              .createArrayNode()
+              .addAll(list(c.get("prompt_ids")))
+              .addAll(list(c.get("greedy_ids"))));
     }
     return all;
   }
@@ -53,8 +59,17 @@ class RealModelTest {
   @Test
   void greedyTokensInF32AreGolden() throws IOException {
     JsonNode got =
-        Ran.json("generate", "--model", model, "--dtype", "f32", "--ids", ids(prompts()), "--greedy",
-                "--max-new-tokens", 32)
+        Ran.json(
+                "generate",
+                "--model",
+                model,
+                "--dtype",
+                "f32",
+                "--ids",
+                ids(prompts()),
+                "--greedy",
+                "--max-new-tokens",
+                32)
             .get("sequences");
     for (int i = 0; i < cases.size(); i++) {
       JsonNode want = cases.get(i).get("greedy_ids");
@@ -68,7 +83,14 @@ class RealModelTest {
   void aQuestionIsRenderedAsTheModelWantsIt() {
     for (JsonNode c : cases) {
       JsonNode got =
-          Ran.json("tokenize", "--model", model, "--text", c.get("user").asText(), "--chat", "--add-generation-prompt")
+          Ran.json(
+                  "tokenize",
+                  "--model",
+                  model,
+                  "--text",
+                  c.get("user").asText(),
+                  "--chat",
+                  "--add-generation-prompt")
               .get("sequences")
               .get(0);
       assertEquals(c.get("text").asText(), got.get("text").asText());
@@ -91,7 +113,8 @@ class RealModelTest {
   /** The mean difference. */
   private double check(String dtype, double atol) throws IOException {
     JsonNode got =
-        Ran.json("logprobs", "--model", model, "--dtype", dtype, "--ids", ids(whole())).get("sequences");
+        Ran.json("logprobs", "--model", model, "--dtype", dtype, "--ids", ids(whole()))
+            .get("sequences");
     double sum = 0;
     int count = 0;
     for (int i = 0; i < cases.size(); i++) {

@@ -69,9 +69,12 @@ class TokenizeCommandTest {
 
   @Test
   void specialTokensAreKeptAndAddedOnlyWhenAsked() {
-    JsonNode plain = Ran.json("tokenize", "--model", model, "--text", "hello").get("sequences").get(0);
+    JsonNode plain =
+        Ran.json("tokenize", "--model", model, "--text", "hello").get("sequences").get(0);
     JsonNode added =
-        Ran.json("tokenize", "--model", model, "--text", "hello", "--add-special-tokens").get("sequences").get(0);
+        Ran.json("tokenize", "--model", model, "--text", "hello", "--add-special-tokens")
+            .get("sequences")
+            .get(0);
     assertEquals("hello", plain.get("text").asText());
     assertTrue(added.get("ids").size() >= plain.get("ids").size());
   }
@@ -88,7 +91,13 @@ class TokenizeCommandTest {
       }
       List<Object> arguments =
           new ArrayList<>(
-              List.of("tokenize", "--model", model, "--chat", "--data", lines(List.of(line("messages", c.get("messages"))))));
+              List.of(
+                  "tokenize",
+                  "--model",
+                  model,
+                  "--chat",
+                  "--data",
+                  lines(List.of(line("messages", c.get("messages"))))));
       if (c.get("add_generation_prompt").asBoolean()) {
         arguments.add("--add-generation-prompt");
       }
@@ -96,26 +105,48 @@ class TokenizeCommandTest {
       assertEquals(c.get("text").asText(), got.get("text").asText());
       asked++;
     }
-    assertTrue(asked > 0, () -> "none of golden's templates is the model's: " + golden.get("templates").properties().stream()
-        .map(Map.Entry::getKey).collect(Collectors.joining(", ")));
+    assertTrue(
+        asked > 0,
+        () ->
+            "none of golden's templates is the model's: "
+                + golden.get("templates").properties().stream()
+                    .map(Map.Entry::getKey)
+                    .collect(Collectors.joining(", ")));
   }
 
   @Test
   void aTemplatesRefusalIsToldWithItsLine() throws IOException {
     JsonNode golden = Golden.json("tokenizer.json").get("chat_error");
     // A copy of the model's tokenizer with the strict template.
-    for (String name : List.of("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")) {
+    for (String name :
+        List.of("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")) {
       Files.copy(model.resolve(name), work.resolve(name));
     }
     Files.writeString(
         work.resolve("chat_template.jinja"),
-        Golden.json("tokenizer.json").get("templates").get(golden.get("template").asText()).asText());
-    Ran.run("tokenize", "--model", work, "--chat", "--data", lines(List.of(line("messages", golden.get("messages")))))
+        Golden.json("tokenizer.json")
+            .get("templates")
+            .get(golden.get("template").asText())
+            .asText());
+    Ran.run(
+            "tokenize",
+            "--model",
+            work,
+            "--chat",
+            "--data",
+            lines(List.of(line("messages", golden.get("messages")))))
         .refused("lines.jsonl:1", golden.get("error").asText());
   }
 
   @Test
   void textForPeople() {
-    assertEquals("hello", Ran.run("tokenize", "--model", model, "--text", "hello").done().out().lines().toList().get(1));
+    assertEquals(
+        "hello",
+        Ran.run("tokenize", "--model", model, "--text", "hello")
+            .done()
+            .out()
+            .lines()
+            .toList()
+            .get(1));
   }
 }

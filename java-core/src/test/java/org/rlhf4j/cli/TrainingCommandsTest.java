@@ -21,7 +21,10 @@ import org.rlhf4j.checkpoint.SafetensorsFile;
 import org.rlhf4j.testing.Close;
 import org.rlhf4j.testing.Golden;
 
-/** sft, reward and ppo: the run folder is complete, its results are of use, runs are repeatable and can be resumed. */
+/**
+ * sft, reward and ppo: the run folder is complete, its results are of use, runs are repeatable and
+ * can be resumed.
+ */
 class TrainingCommandsTest {
   @TempDir Path work;
 
@@ -50,11 +53,15 @@ class TrainingCommandsTest {
     checkFolder(out("run"), "sft", 4);
     Path adapter = out("run").resolve("adapter");
     assertEquals("adapter", Ran.json("inspect", adapter).get("kind").asText());
-    Ran.json("generate", "--model", MODEL, "--adapter", adapter, "--prompt", "Question 1: ", "--greedy");
-    assertEquals("checkpoint", Ran.json("inspect", out("run/checkpoints/step-4")).get("kind").asText());
+    Ran.json(
+        "generate", "--model", MODEL, "--adapter", adapter, "--prompt", "Question 1: ", "--greedy");
+    assertEquals(
+        "checkpoint", Ran.json("inspect", out("run/checkpoints/step-4")).get("kind").asText());
     // Half of the tiny model's loss is gone on its own data.
     List<ObjectNode> metrics = lines(out("run/metrics.jsonl"));
-    assertTrue(metrics.get(3).get("loss").asDouble() < metrics.get(0).get("loss").asDouble(), metrics::toString);
+    assertTrue(
+        metrics.get(3).get("loss").asDouble() < metrics.get(0).get("loss").asDouble(),
+        metrics::toString);
     // PPO goes on from it.
     TrainingRuns.run(line("ppo", out("ppo")), "--adapter", adapter, "max_steps=1").done();
     checkFolder(out("ppo"), "ppo", 1);
@@ -76,7 +83,16 @@ class TrainingCommandsTest {
     checkFolder(out("run"), "reward", 4);
     Path adapter = out("run").resolve("adapter");
     JsonNode scores =
-        Ran.json("score", "--model", MODEL, "--adapter", adapter, "--prompt", "hello", "--prompt", "world");
+        Ran.json(
+            "score",
+            "--model",
+            MODEL,
+            "--adapter",
+            adapter,
+            "--prompt",
+            "hello",
+            "--prompt",
+            "world");
     assertEquals(2, scores.get("scores").size());
     TrainingRuns.run(line("ppo", out("ppo")), "reward_adapter=" + adapter, "max_steps=1").done();
   }
@@ -85,8 +101,15 @@ class TrainingCommandsTest {
   @ValueSource(strings = {"crlf", "bom", "blank-lines"})
   void unusualFilesAreRead(String kind) {
     Ran.run(
-            "reward", "--model", MODEL, "--data", Golden.path("data/preference." + kind + ".jsonl"), "--out",
-            out("run"), "max_steps=1", "--quiet")
+            "reward",
+            "--model",
+            MODEL,
+            "--data",
+            Golden.path("data/preference." + kind + ".jsonl"),
+            "--out",
+            out("run"),
+            "max_steps=1",
+            "--quiet")
         .done();
   }
 
@@ -109,18 +132,38 @@ class TrainingCommandsTest {
       head.tensor("v_head.summary.bias");
     }
     Ran.json("logprobs", "--model", MODEL, "--adapter", adapter, "--prompt", "hello", "--values");
-    // Its rollouts, as they are, are the input of a replay with the same scores and, at first, the same KL.
+    // Its rollouts, as they are, are the input of a replay with the same scores and, at first, the
+    // same KL.
     Ran.run(
-            "ppo", "--model", MODEL, "--replay", out("run/rollouts.jsonl"), "--out", out("again"), "batch_size=4",
-            "mini_batch_size=2", "ppo_epochs=2", "learning_rate=1e-3", "shuffle=false", "--quiet")
+            "ppo",
+            "--model",
+            MODEL,
+            "--replay",
+            out("run/rollouts.jsonl"),
+            "--out",
+            out("again"),
+            "batch_size=4",
+            "mini_batch_size=2",
+            "ppo_epochs=2",
+            "learning_rate=1e-3",
+            "shuffle=false",
+            "--quiet")
         .done();
     List<ObjectNode> first = lines(out("run/metrics.jsonl"));
     List<ObjectNode> again = lines(out("again/metrics.jsonl"));
     assertEquals(first.size(), again.size());
     Close.check(
-        "scores", again.get(0).get("objective/scores").asDouble(), first.get(0).get("objective/scores").asDouble(),
-        1e-6, 1e-5);
-    Close.check("kl", again.get(0).get("objective/kl").asDouble(), first.get(0).get("objective/kl").asDouble(), 1e-5, 0);
+        "scores",
+        again.get(0).get("objective/scores").asDouble(),
+        first.get(0).get("objective/scores").asDouble(),
+        1e-6,
+        1e-5);
+    Close.check(
+        "kl",
+        again.get(0).get("objective/kl").asDouble(),
+        first.get(0).get("objective/kl").asDouble(),
+        1e-5,
+        0);
   }
 
   @Test
@@ -141,9 +184,22 @@ class TrainingCommandsTest {
     assertEquals("", ran.out());
     // Replayed again from its own record: the same run.
     Ran.run(
-            "ppo", "--model", MODEL, "--replay", out("run/rollouts.jsonl"), "--adapter",
-            Golden.path("trainers/ppo_kl.init"), "--out", out("again"), "--threads", 2, "batch_size=4",
-            "mini_batch_size=2", "learning_rate=1e-3", "shuffle=false", "reference=base")
+            "ppo",
+            "--model",
+            MODEL,
+            "--replay",
+            out("run/rollouts.jsonl"),
+            "--adapter",
+            Golden.path("trainers/ppo_kl.init"),
+            "--out",
+            out("again"),
+            "--threads",
+            2,
+            "batch_size=4",
+            "mini_batch_size=2",
+            "learning_rate=1e-3",
+            "shuffle=false",
+            "reference=base")
         .done();
     assertSame(out("run"), out("again"));
   }
@@ -207,10 +263,17 @@ class TrainingCommandsTest {
     Path yaml = work.resolve("sft.yaml");
     Files.writeString(
         yaml,
-        "model: " + MODEL + "\ndata: " + work.resolve("sft.jsonl")
+        "model: "
+            + MODEL
+            + "\ndata: "
+            + work.resolve("sft.jsonl")
             + "\nbatch_size: 2\nmax_steps: 4\nlearning_rate: 1e-3\nthreads: 2\nlora:\n  r: 8\n");
     JsonNode document = Ran.json("sft", "--config", yaml, "--out", out("file"));
-    assertEquals(4, document.get("metrics").get("step") == null ? 4 : document.get("metrics").get("step").asInt());
+    assertEquals(
+        4,
+        document.get("metrics").get("step") == null
+            ? 4
+            : document.get("metrics").get("step").asInt());
     assertSame(out("keys"), out("file"));
     // And so is what a run says of itself.
     Ran.run("sft", "--config", out("file/config.yaml"), "--out", out("copy")).done();

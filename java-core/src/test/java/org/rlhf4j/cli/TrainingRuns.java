@@ -28,10 +28,24 @@ final class TrainingRuns {
   private static final List<String> REWARD = List.of("accuracy", "margin");
   private static final List<String> PPO =
       List.of(
-          "objective/kl", "objective/entropy", "objective/rlhf_reward", "objective/scores", "objective/kl_coef",
-          "ppo/loss/policy", "ppo/loss/value", "ppo/loss/total", "ppo/policy/clipfrac", "ppo/policy/approxkl",
-          "ppo/val/clipfrac", "ppo/val/explained_variance", "ppo/returns/mean", "ppo/advantages/mean",
-          "val/num_eos_tokens", "time/rollout", "time/score", "time/update");
+          "objective/kl",
+          "objective/entropy",
+          "objective/rlhf_reward",
+          "objective/scores",
+          "objective/kl_coef",
+          "ppo/loss/policy",
+          "ppo/loss/value",
+          "ppo/loss/total",
+          "ppo/policy/clipfrac",
+          "ppo/policy/approxkl",
+          "ppo/val/clipfrac",
+          "ppo/val/explained_variance",
+          "ppo/returns/mean",
+          "ppo/advantages/mean",
+          "val/num_eos_tokens",
+          "time/rollout",
+          "time/score",
+          "time/update");
 
   private TrainingRuns() {}
 
@@ -40,7 +54,12 @@ final class TrainingRuns {
     Path data = work.resolve("sft.jsonl");
     List<String> lines = new ArrayList<>();
     for (int i = 0; i < 6; i++) {
-      lines.add("{\"prompt\": \"Question " + i + ": \", \"completion\": \"thank you, number " + i + "\"}");
+      lines.add(
+          "{\"prompt\": \"Question "
+              + i
+              + ": \", \"completion\": \"thank you, number "
+              + i
+              + "\"}");
     }
     Files.write(data, lines);
     return line("sft", out, "--data", data, "batch_size=2", "max_steps=4", "learning_rate=1e-3");
@@ -48,18 +67,38 @@ final class TrainingRuns {
 
   /** reward: golden's preferences, three steps. */
   static List<Object> reward(Path work, Path out) {
-    return line("reward", out, "--data", Golden.path("data/preference.jsonl"), "batch_size=4", "max_steps=4");
+    return line(
+        "reward",
+        out,
+        "--data",
+        Golden.path("data/preference.jsonl"),
+        "batch_size=4",
+        "max_steps=4");
   }
 
   /** ppo: golden's queries, scored by golden's reward adapter, four batches of four. */
   static List<Object> ppo(Path work, Path out) {
     return line(
-        "ppo", out, "--data", Golden.path("data/queries.jsonl"), "--reward-adapter", Golden.path("adapters/reward"),
-        "batch_size=4", "mini_batch_size=2", "ppo_epochs=2", "max_new_tokens=6", "max_steps=4",
-        "learning_rate=1e-3", "use_score_scaling=true", "adap_kl_ctrl=true", "num_sample_generations=2");
+        "ppo",
+        out,
+        "--data",
+        Golden.path("data/queries.jsonl"),
+        "--reward-adapter",
+        Golden.path("adapters/reward"),
+        "batch_size=4",
+        "mini_batch_size=2",
+        "ppo_epochs=2",
+        "max_new_tokens=6",
+        "max_steps=4",
+        "learning_rate=1e-3",
+        "use_score_scaling=true",
+        "adap_kl_ctrl=true",
+        "num_sample_generations=2");
   }
 
-  /** ppo: golden's recorded rollouts with their scores, from golden's adapter, two batches of four. */
+  /**
+   * ppo: golden's recorded rollouts with their scores, from golden's adapter, two batches of four.
+   */
   static List<Object> replay(Path work, Path out) throws IOException {
     Path file = work.resolve("replay.jsonl");
     List<String> lines = new ArrayList<>();
@@ -78,12 +117,21 @@ final class TrainingRuns {
     }
     Files.write(file, lines);
     return line(
-        "ppo", out, "--replay", file, "--adapter", Golden.path("trainers/ppo_kl.init"), "batch_size=4",
-        "mini_batch_size=2", "learning_rate=1e-3", "shuffle=false");
+        "ppo",
+        out,
+        "--replay",
+        file,
+        "--adapter",
+        Golden.path("trainers/ppo_kl.init"),
+        "batch_size=4",
+        "mini_batch_size=2",
+        "learning_rate=1e-3",
+        "shuffle=false");
   }
 
   private static List<Object> line(String command, Path out, Object... more) {
-    List<Object> line = new ArrayList<>(List.of(command, "--model", MODEL, "--out", out, "--threads", 2));
+    List<Object> line =
+        new ArrayList<>(List.of(command, "--model", MODEL, "--out", out, "--threads", 2));
     line.addAll(List.of(more));
     return line;
   }
@@ -113,11 +161,16 @@ final class TrainingRuns {
       }
     }
     assertTrue(
-        names(out.resolve("checkpoints")).contains("step-" + steps), () -> names(out.resolve("checkpoints")).toString());
-    assertTrue(names(out.resolve("tensorboard")).stream().anyMatch(n -> n.contains("tfevents")), "tensorboard/");
+        names(out.resolve("checkpoints")).contains("step-" + steps),
+        () -> names(out.resolve("checkpoints")).toString());
+    assertTrue(
+        names(out.resolve("tensorboard")).stream().anyMatch(n -> n.contains("tfevents")),
+        "tensorboard/");
     String report = text(out.resolve("report.html"));
     assertTrue(report.contains("<html"), "report.html");
-    assertTrue(!report.contains("src=\"http") && !report.contains("href=\"http"), "report.html needs no network");
+    assertTrue(
+        !report.contains("src=\"http") && !report.contains("href=\"http"),
+        "report.html needs no network");
     if (command.equals("ppo")) {
       assertTrue(Files.isRegularFile(out.resolve("rollouts.jsonl")));
     }
@@ -143,7 +196,10 @@ final class TrainingRuns {
     }
   }
 
-  /** Two runs have the same results: bytes of adapter/ (or model/), metrics but for what is time, rollouts, samples. */
+  /**
+   * Two runs have the same results: bytes of adapter/ (or model/), metrics but for what is time,
+   * rollouts, samples.
+   */
   static void assertSame(Path one, Path other) {
     for (String folder : List.of("adapter", "model")) {
       if (Files.isDirectory(one.resolve(folder))) {
@@ -152,7 +208,8 @@ final class TrainingRuns {
           try {
             assertEquals(
                 -1,
-                Files.mismatch(one.resolve(folder).resolve(name), other.resolve(folder).resolve(name)),
+                Files.mismatch(
+                    one.resolve(folder).resolve(name), other.resolve(folder).resolve(name)),
                 folder + "/" + name);
           } catch (IOException e) {
             throw new UncheckedIOException(e);
@@ -172,7 +229,11 @@ final class TrainingRuns {
     for (ObjectNode line : found) {
       line.remove("tokens_per_second");
       line.remove("health"); // may speak of speed
-      line.retain(line.properties().stream().map(Map.Entry::getKey).filter(k -> !k.startsWith("time/")).toList());
+      line.retain(
+          line.properties().stream()
+              .map(Map.Entry::getKey)
+              .filter(k -> !k.startsWith("time/"))
+              .toList());
     }
     return found;
   }
