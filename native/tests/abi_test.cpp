@@ -85,10 +85,12 @@ TEST(Buffers, DoubleFreeAndForgedHandles) {
   RL_CHECK(rl_buffer_alloc(&again, device(), 64));  // the slot is taken again; the old handle stays closed
   EXPECT_NE(b, again);
   expect_error(rl_buffer_free(b), RL_INVALID_HANDLE, {"closed"});
-  for (uint64_t forged : {uint64_t{0}, uint64_t{1}, again + 1, again + (uint64_t{1} << 32), ~uint64_t{0}, uint64_t{0xffffffff}}) {
+  for (uint64_t forged :
+       {uint64_t{0}, uint64_t{1}, again + 1, again + (uint64_t{1} << 32), ~uint64_t{0}, uint64_t{0xffffffff}}) {
     expect_error(rl_buffer_free(forged), RL_INVALID_HANDLE, {"closed or was never opened"});
     expect_error(rl_weight_free(forged), RL_INVALID_HANDLE, {"closed or was never opened"});
-    expect_error(rl_device_synchronize(forged | (uint64_t{1} << 63)), RL_INVALID_HANDLE, {"closed or was never opened"});
+    expect_error(rl_device_synchronize(forged | (uint64_t{1} << 63)), RL_INVALID_HANDLE,
+                 {"closed or was never opened"});
   }
   RL_CHECK(rl_buffer_free(again));
 }
@@ -105,7 +107,8 @@ TEST(Buffers, Sizes) {
   RL_CHECK(rl_fill(&t, 1));
   RL_CHECK(rl_copy_to_host(nullptr, &t, 0));
   t = tensor_of(b, {1});
-  expect_error(rl_fill(&t, 1), RL_INVALID_ARGUMENT, {"y: shape [1] of f32 needs 4 bytes from offset 0 on, its buffer has 0"});
+  expect_error(rl_fill(&t, 1), RL_INVALID_ARGUMENT,
+               {"y: shape [1] of f32 needs 4 bytes from offset 0 on, its buffer has 0"});
   RL_CHECK(rl_buffer_free(b));
 }
 
@@ -159,7 +162,8 @@ TEST(Memory, IsAccounted) {
 TEST(HostCopies, SizesAndNulls) {
   Tensor t({3}, Floats{1, 2, 3});
   Floats host(3);
-  expect_error(rl_copy_to_host(host.data(), t, 8), RL_INVALID_ARGUMENT, {"copy_to_host", "bytes: expected the tensor's 12, found 8"});
+  expect_error(rl_copy_to_host(host.data(), t, 8), RL_INVALID_ARGUMENT,
+               {"copy_to_host", "bytes: expected the tensor's 12, found 8"});
   expect_error(rl_copy_to_host(nullptr, t, 12), RL_INVALID_ARGUMENT, {"dst", "null"});
   expect_error(rl_copy_from_host(t, nullptr, 12), RL_INVALID_ARGUMENT, {"src", "null"});
   expect_error(rl_copy_from_host(t, host.data(), -12), RL_INVALID_ARGUMENT, {"found -12"});
@@ -180,34 +184,34 @@ TEST(Tensors, AreCheckedAgainstTheirBuffer) {
     const char *text;
   };
   const int64_t huge = INT64_MAX;
-  for (const Bad &bad : std::vector<Bad>{
-           {[](rl_tensor &t) { t.shape[0] = 3; }, "needs 144 bytes from offset 0 on, its buffer has 96"},
-           {[](rl_tensor &t) { t.offset = 4; }, "offset 4 on, its buffer has 96"},
-           {[](rl_tensor &t) { t.offset = 2; }, "offset 2 is not a multiple"},
-           {[](rl_tensor &t) { t.offset = -4; }, "offset -4"},
-           {[&](rl_tensor &t) { t.offset = huge - 3; }, "its buffer has 96"},
-           {[](rl_tensor &t) { t.offset = INT64_MIN; }, "offset -9223372036854775808"},
-           {[](rl_tensor &t) { t.shape[1] = -1; }, "dimension 1 is -1"},
-           {[](rl_tensor &t) { t.shape[0] = INT64_MIN; }, "dimension 0 is -9223372036854775808"},
-           {[&](rl_tensor &t) { t.shape[0] = huge; }, "dimension 0"},
-           {[&](rl_tensor &t) { t.shape[0] = int64_t{1} << 45; }, "too many elements"},
-           {[&](rl_tensor &t) {
-              t.shape[2] = int64_t{1} << 45;
-              t.stride[1] = int64_t{1} << 45;
-            },
-            "too many elements"},
-           {[](rl_tensor &t) { t.stride[0] = 11; }, "row stride 11 is below the row's 12 elements"},
-           {[](rl_tensor &t) { t.stride[0] = 0; }, "row stride 0"},
-           {[](rl_tensor &t) { t.stride[0] = -12; }, "row stride -12"},
-           {[](rl_tensor &t) { t.stride[0] = 13; }, "needs 100 bytes"},
-           {[&](rl_tensor &t) { t.stride[0] = huge; }, "row stride 9223372036854775807"},
-           {[](rl_tensor &t) { t.stride[1] = 5; }, "found stride 5 in dimension 1, not 4"},
-           {[](rl_tensor &t) { t.stride[2] = 2; }, "found stride 2 in dimension 2, not 1"},
-           {[](rl_tensor &t) { t.rank = 5; }, "expected rank 0 to 4, found 5"},
-           {[](rl_tensor &t) { t.rank = -1; }, "expected rank 0 to 4, found -1"},
-           {[](rl_tensor &t) { t.rank = INT32_MIN; }, "expected rank 0 to 4"},
-           {[](rl_tensor &t) { t.dtype = 5; }, "expected a dtype of rl_dtype, found 5"},
-           {[](rl_tensor &t) { t.dtype = -1; }, "expected a dtype of rl_dtype, found -1"}}) {
+  for (const Bad &bad :
+       std::vector<Bad>{{[](rl_tensor &t) { t.shape[0] = 3; }, "needs 144 bytes from offset 0 on, its buffer has 96"},
+                        {[](rl_tensor &t) { t.offset = 4; }, "offset 4 on, its buffer has 96"},
+                        {[](rl_tensor &t) { t.offset = 2; }, "offset 2 is not a multiple"},
+                        {[](rl_tensor &t) { t.offset = -4; }, "offset -4"},
+                        {[&](rl_tensor &t) { t.offset = huge - 3; }, "its buffer has 96"},
+                        {[](rl_tensor &t) { t.offset = INT64_MIN; }, "offset -9223372036854775808"},
+                        {[](rl_tensor &t) { t.shape[1] = -1; }, "dimension 1 is -1"},
+                        {[](rl_tensor &t) { t.shape[0] = INT64_MIN; }, "dimension 0 is -9223372036854775808"},
+                        {[&](rl_tensor &t) { t.shape[0] = huge; }, "dimension 0"},
+                        {[&](rl_tensor &t) { t.shape[0] = int64_t{1} << 45; }, "too many elements"},
+                        {[&](rl_tensor &t) {
+                           t.shape[2] = int64_t{1} << 45;
+                           t.stride[1] = int64_t{1} << 45;
+                         },
+                         "too many elements"},
+                        {[](rl_tensor &t) { t.stride[0] = 11; }, "row stride 11 is below the row's 12 elements"},
+                        {[](rl_tensor &t) { t.stride[0] = 0; }, "row stride 0"},
+                        {[](rl_tensor &t) { t.stride[0] = -12; }, "row stride -12"},
+                        {[](rl_tensor &t) { t.stride[0] = 13; }, "needs 100 bytes"},
+                        {[&](rl_tensor &t) { t.stride[0] = huge; }, "row stride 9223372036854775807"},
+                        {[](rl_tensor &t) { t.stride[1] = 5; }, "found stride 5 in dimension 1, not 4"},
+                        {[](rl_tensor &t) { t.stride[2] = 2; }, "found stride 2 in dimension 2, not 1"},
+                        {[](rl_tensor &t) { t.rank = 5; }, "expected rank 0 to 4, found 5"},
+                        {[](rl_tensor &t) { t.rank = -1; }, "expected rank 0 to 4, found -1"},
+                        {[](rl_tensor &t) { t.rank = INT32_MIN; }, "expected rank 0 to 4"},
+                        {[](rl_tensor &t) { t.dtype = 5; }, "expected a dtype of rl_dtype, found 5"},
+                        {[](rl_tensor &t) { t.dtype = -1; }, "expected a dtype of rl_dtype, found -1"}}) {
     rl_tensor t = good;
     bad.spoil(t);
     expect_error(rl_fill(&t, 1), RL_INVALID_ARGUMENT, {"fill: y: ", bad.text});
@@ -364,12 +368,33 @@ TEST(Threads, CloseUnderTheirFeet) {
 
 /// Numbers that break things.
 int64_t nasty(std::mt19937_64 &random) {
-  static const int64_t some[] = {0, 1, 2, 3, 4, 7, 8, 16, 64, 100, -1, -2, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN,
-                                 int64_t{1} << 31, int64_t{1} << 32, int64_t{1} << 46, int64_t{1} << 62, INT64_MAX / 2, INT64_MAX / 4};
+  static const int64_t some[] = {0,
+                                 1,
+                                 2,
+                                 3,
+                                 4,
+                                 7,
+                                 8,
+                                 16,
+                                 64,
+                                 100,
+                                 -1,
+                                 -2,
+                                 INT32_MAX,
+                                 INT32_MIN,
+                                 INT64_MAX,
+                                 INT64_MIN,
+                                 int64_t{1} << 31,
+                                 int64_t{1} << 32,
+                                 int64_t{1} << 46,
+                                 int64_t{1} << 62,
+                                 INT64_MAX / 2,
+                                 INT64_MAX / 4};
   return random() % 8 == 0 ? static_cast<int64_t>(random()) : some[random() % (sizeof some / sizeof some[0])];
 }
 
-// Random structs, half of them nearly right, to every op of this file's reach. Nothing may crash, hang or write outside.
+// Random structs, half of them nearly right, to every op of this file's reach. Nothing may crash, hang or write
+// outside.
 TEST(Fuzz, GarbageTensors) {
   std::mt19937_64 random(7);
   const rl_device d = open_device();
@@ -391,11 +416,21 @@ TEST(Fuzz, GarbageTensors) {
       t.offset = static_cast<int64_t>(random() % 1000) * 4;
       if (random() % 3) return t;
       switch (random() % 5) {
-        case 0: t.offset = nasty(random); break;
-        case 1: t.shape[random() % 4] = nasty(random); break;
-        case 2: t.stride[random() % 4] = nasty(random); break;
-        case 3: t.rank = static_cast<int32_t>(nasty(random)); break;
-        default: t.dtype = static_cast<int32_t>(nasty(random)); break;
+        case 0:
+          t.offset = nasty(random);
+          break;
+        case 1:
+          t.shape[random() % 4] = nasty(random);
+          break;
+        case 2:
+          t.stride[random() % 4] = nasty(random);
+          break;
+        case 3:
+          t.rank = static_cast<int32_t>(nasty(random));
+          break;
+        default:
+          t.dtype = static_cast<int32_t>(nasty(random));
+          break;
       }
       return t;
     }
@@ -424,23 +459,57 @@ TEST(Fuzz, GarbageTensors) {
     }
     rl_status s = RL_OK;
     switch (i % 18) {
-      case 0: s = rl_fill(p[0], static_cast<double>(nasty(random))); break;
-      case 1: s = rl_copy(p[0], p[1]); break;
-      case 2: s = rl_add(p[0], p[1], p[2]); break;
-      case 3: s = rl_embedding(p[0], p[1], p[2]); break;
-      case 4: s = rl_embedding_backward(p[0], p[1], p[2]); break;
-      case 5: s = rl_gather_rows(p[0], p[1], p[2]); break;
-      case 6: s = rl_gather_rows_backward(p[0], p[1], p[2]); break;
-      case 7: s = rl_rms_norm(p[0], p[1], p[2], 1e-5f); break;
-      case 8: s = rl_rope(p[0], p[1], p[2], 0); break;
-      case 9: s = rl_rope_table(p[0], p[1], p[2]); break;
-      case 10: s = rl_swiglu(p[0], p[1], p[2]); break;
-      case 11: s = rl_swiglu_backward(p[0], p[1], p[2], p[3], p[4]); break;
-      case 12: s = rl_attention(p[0], p[1], p[2], p[3], p[4], p[5], 1, static_cast<int32_t>(nasty(random))); break;
-      case 13: s = rl_attention_backward(p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], 1, 0); break;
-      case 14: s = rl_kv_append(p[0], p[1], p[2], p[3], p[4], p[5]); break;
-      case 15: s = rl_attention_decode(p[0], p[1], p[2], p[3], p[4], p[5], 1, static_cast<int32_t>(nasty(random))); break;
-      case 16: s = rl_rms_norm_backward(p[0], p[1], p[2], p[3], p[4], 1e-5f); break;
+      case 0:
+        s = rl_fill(p[0], static_cast<double>(nasty(random)));
+        break;
+      case 1:
+        s = rl_copy(p[0], p[1]);
+        break;
+      case 2:
+        s = rl_add(p[0], p[1], p[2]);
+        break;
+      case 3:
+        s = rl_embedding(p[0], p[1], p[2]);
+        break;
+      case 4:
+        s = rl_embedding_backward(p[0], p[1], p[2]);
+        break;
+      case 5:
+        s = rl_gather_rows(p[0], p[1], p[2]);
+        break;
+      case 6:
+        s = rl_gather_rows_backward(p[0], p[1], p[2]);
+        break;
+      case 7:
+        s = rl_rms_norm(p[0], p[1], p[2], 1e-5f);
+        break;
+      case 8:
+        s = rl_rope(p[0], p[1], p[2], 0);
+        break;
+      case 9:
+        s = rl_rope_table(p[0], p[1], p[2]);
+        break;
+      case 10:
+        s = rl_swiglu(p[0], p[1], p[2]);
+        break;
+      case 11:
+        s = rl_swiglu_backward(p[0], p[1], p[2], p[3], p[4]);
+        break;
+      case 12:
+        s = rl_attention(p[0], p[1], p[2], p[3], p[4], p[5], 1, static_cast<int32_t>(nasty(random)));
+        break;
+      case 13:
+        s = rl_attention_backward(p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], 1, 0);
+        break;
+      case 14:
+        s = rl_kv_append(p[0], p[1], p[2], p[3], p[4], p[5]);
+        break;
+      case 15:
+        s = rl_attention_decode(p[0], p[1], p[2], p[3], p[4], p[5], 1, static_cast<int32_t>(nasty(random)));
+        break;
+      case 16:
+        s = rl_rms_norm_backward(p[0], p[1], p[2], p[3], p[4], 1e-5f);
+        break;
       default: {
         rl_weight w = 0;
         s = i % 4 ? rl_weight_pack(&w, p[0], i % 8 == 1) : rl_weight_view(&w, p[0]);
@@ -449,7 +518,8 @@ TEST(Fuzz, GarbageTensors) {
         }
       }
     }
-    ASSERT_TRUE(s == RL_OK || s == RL_INVALID_ARGUMENT || s == RL_INVALID_HANDLE || s == RL_UNSUPPORTED) << s << rl_last_error();
+    ASSERT_TRUE(s == RL_OK || s == RL_INVALID_ARGUMENT || s == RL_INVALID_HANDLE || s == RL_UNSUPPORTED)
+        << s << rl_last_error();
     succeeded += s == RL_OK;
   }
   EXPECT_GT(succeeded, 1000);  // not all of it was refused at the door

@@ -30,14 +30,16 @@ TEST_P(AttentionDecode, MatchesTheFormula) {
     const int64_t n = c.lengths[static_cast<size_t>(b)], from = c.window > 0 ? std::max<int64_t>(0, n - c.window) : 0;
     for (int64_t h = 0; h < c.heads; h++) {
       auto cell = [&](int64_t j, int64_t e) {
-        return static_cast<size_t>(((slots[static_cast<size_t>(b)] * c.capacity + j) * c.kvHeads + h / group) * c.d + e);
+        return static_cast<size_t>(((slots[static_cast<size_t>(b)] * c.capacity + j) * c.kvHeads + h / group) * c.d +
+                                   e);
       };
       std::vector<double> p, o(static_cast<size_t>(c.d));
       double top = -1e300, sum = 0;
       for (int64_t j = from; j < n; j++) {
         double dot = 0;
         for (int64_t e = 0; e < c.d; e++) {
-          dot += static_cast<double>(q[static_cast<size_t>((b * c.heads + h) * c.d + e)]) * static_cast<double>(k[cell(j, e)]);
+          dot += static_cast<double>(q[static_cast<size_t>((b * c.heads + h) * c.d + e)]) *
+                 static_cast<double>(k[cell(j, e)]);
         }
         p.push_back(dot * scale);
         top = std::max(top, dot * scale);
@@ -56,8 +58,10 @@ TEST_P(AttentionDecode, MatchesTheFormula) {
   // q and o are column slices of wider tensors.
   const int64_t width = c.heads * c.d, wide = width + 8;
   Floats rows_of_q(static_cast<size_t>(rows * wide), 99.0f);
-  for (int64_t b = 0; b < rows; b++) std::copy(q.begin() + b * width, q.begin() + (b + 1) * width, rows_of_q.begin() + b * wide);
-  Tensor wide_q({rows, wide}, rows_of_q, c.dtype), wide_o({rows, wide}, Floats(static_cast<size_t>(rows * wide), 5.0f), c.dtype);
+  for (int64_t b = 0; b < rows; b++)
+    std::copy(q.begin() + b * width, q.begin() + (b + 1) * width, rows_of_q.begin() + b * wide);
+  Tensor wide_q({rows, wide}, rows_of_q, c.dtype),
+      wide_o({rows, wide}, Floats(static_cast<size_t>(rows * wide), 5.0f), c.dtype);
   auto slice = [&](Tensor &t) {
     rl_tensor s = t.raw();
     s.rank = 3;
@@ -75,7 +79,8 @@ TEST_P(AttentionDecode, MatchesTheFormula) {
   Floats got;
   for (int64_t b = 0; b < rows; b++) {
     got.insert(got.end(), all.begin() + b * wide, all.begin() + b * wide + width);
-    for (int64_t i = width; i < wide; i++) ASSERT_EQ(all[static_cast<size_t>(b * wide + i)], 5.0f) << "beside the slice";
+    for (int64_t i = width; i < wide; i++)
+      ASSERT_EQ(all[static_cast<size_t>(b * wide + i)], 5.0f) << "beside the slice";
   }
   expect_matches(got, want, c.dtype, "o");
 }
@@ -84,23 +89,27 @@ TEST_P(AttentionDecode, MatchesTheFormula) {
 INSTANTIATE_TEST_SUITE_P(
     Shapes, AttentionDecode,
     testing::Values(Case{{1}, 1, 1, 1, 1, 1, 0, RL_F32}, Case{{1, 31, 32, 33}, 7, 40, 3, 1, 64, 0, RL_F32},
-                    Case{{5, 16, 17, 100, 64}, 6, 128, 9, 3, 64, 0, RL_BF16}, Case{{511, 512, 513}, 3, 600, 2, 2, 16, 0, RL_F32},
-                    Case{{1300, 7}, 3, 1300, 8, 2, 20, 0, RL_F32}, Case{{1300, 513}, 3, 1300, 9, 3, 64, 0, RL_BF16},
-                    Case{{90, 3}, 4, 96, 14, 2, 5, 0, RL_F32}, Case{{90, 3}, 4, 96, 6, 1, 80, 7, RL_F32},
-                    Case{{1200, 700, 9}, 4, 1200, 5, 1, 32, 600, RL_F32}, Case{{40}, 3, 50, 4, 2, 128, 1, RL_BF16}));
+                    Case{{5, 16, 17, 100, 64}, 6, 128, 9, 3, 64, 0, RL_BF16},
+                    Case{{511, 512, 513}, 3, 600, 2, 2, 16, 0, RL_F32}, Case{{1300, 7}, 3, 1300, 8, 2, 20, 0, RL_F32},
+                    Case{{1300, 513}, 3, 1300, 9, 3, 64, 0, RL_BF16}, Case{{90, 3}, 4, 96, 14, 2, 5, 0, RL_F32},
+                    Case{{90, 3}, 4, 96, 6, 1, 80, 7, RL_F32}, Case{{1200, 700, 9}, 4, 1200, 5, 1, 32, 600, RL_F32},
+                    Case{{40}, 3, 50, 4, 2, 128, 1, RL_BF16}));
 
 TEST(AttentionDecodeErrors, NamesOpArgumentExpectedAndFound) {
-  Tensor q({2, 4, 8}), o({2, 4, 8}), k({3, 10, 2, 8}), v({3, 10, 2, 8}), slots({2}, Ints{0, 2}), lengths({2}, Ints{1, 10});
+  Tensor q({2, 4, 8}), o({2, 4, 8}), k({3, 10, 2, 8}), v({3, 10, 2, 8}), slots({2}, Ints{0, 2}),
+      lengths({2}, Ints{1, 10});
   RL_CHECK(rl_attention_decode(o, q, k, v, slots, lengths, 1, 0));
   auto wrong = [&](const rl_tensor *to, const rl_tensor *tk, const rl_tensor *ts, const rl_tensor *tl,
                    const std::vector<std::string> &parts) {
     expect_error(rl_attention_decode(to, q, tk, v, ts, tl, 1, 0), RL_INVALID_ARGUMENT, parts);
   };
-  for (const auto &[at, text] : {std::pair{Ints{0, 3}, "slots[1] is 3, expected 0 to 2"}, {Ints{-1, 0}, "slots[0] is -1"}}) {
+  for (const auto &[at, text] :
+       {std::pair{Ints{0, 3}, "slots[1] is 3, expected 0 to 2"}, {Ints{-1, 0}, "slots[0] is -1"}}) {
     Tensor bad({2}, at);
     wrong(o, k, bad, lengths, {"attention_decode", text});
   }
-  for (const auto &[at, text] : {std::pair{Ints{0, 3}, "lengths[0] is 0, expected 1 to 10"}, {Ints{1, 11}, "lengths[1] is 11"}}) {
+  for (const auto &[at, text] :
+       {std::pair{Ints{0, 3}, "lengths[0] is 0, expected 1 to 10"}, {Ints{1, 11}, "lengths[1] is 11"}}) {
     Tensor bad({2}, at);
     wrong(o, k, slots, bad, {"attention_decode", text});
   }

@@ -184,17 +184,19 @@ TEST_P(Attention, MatchesTheFormulae) {
 }
 
 // Lengths around the blocks of 64 keys and the backward's chunks of 256; groups that do and do not divide a vector.
-INSTANTIATE_TEST_SUITE_P(
-    Shapes, Attention,
-    testing::Values(Case{{1}, 1, 1, 1, 0, RL_F32}, Case{{1, 2, 3}, 3, 1, 5, 0, RL_F32}, Case{{1, 2, 3}, 3, 1, 5, 2, RL_BF16},
-                    Case{{63, 64, 65}, 2, 2, 16, 0, RL_F32}, Case{{63, 0, 64, 65}, 9, 3, 64, 0, RL_F32},
-                    Case{{114, 40, 0}, 9, 3, 64, 0, RL_BF16}, Case{{0, 70, 130}, 6, 2, 80, 0, RL_F32},
-                    Case{{130}, 5, 1, 96, 0, RL_BF16}, Case{{80, 3}, 8, 8, 128, 0, RL_F32}, Case{{200}, 14, 2, 32, 0, RL_F32},
-                    Case{{257, 100}, 4, 2, 17, 0, RL_F32}, Case{{600}, 3, 1, 16, 0, RL_F32}, Case{{600, 20}, 2, 1, 20, 0, RL_BF16},
-                    Case{{2200}, 1, 1, 4, 0, RL_F32}, Case{{63, 64, 65}, 2, 1, 16, 1, RL_F32},
-                    Case{{150, 10}, 3, 1, 24, 7, RL_F32}, Case{{700, 300}, 2, 1, 16, 64, RL_F32},
-                    Case{{700}, 9, 3, 8, 65, RL_BF16}, Case{{700}, 2, 2, 8, 300, RL_F32}, Case{{90}, 200, 1, 4, 0, RL_F32},
-                    Case{{90}, 250, 1, 4, 33, RL_F32}, Case{{50}, 3, 1, 8, 2147483647, RL_F32}));
+INSTANTIATE_TEST_SUITE_P(Shapes, Attention,
+                         testing::Values(Case{{1}, 1, 1, 1, 0, RL_F32}, Case{{1, 2, 3}, 3, 1, 5, 0, RL_F32},
+                                         Case{{1, 2, 3}, 3, 1, 5, 2, RL_BF16}, Case{{63, 64, 65}, 2, 2, 16, 0, RL_F32},
+                                         Case{{63, 0, 64, 65}, 9, 3, 64, 0, RL_F32},
+                                         Case{{114, 40, 0}, 9, 3, 64, 0, RL_BF16},
+                                         Case{{0, 70, 130}, 6, 2, 80, 0, RL_F32}, Case{{130}, 5, 1, 96, 0, RL_BF16},
+                                         Case{{80, 3}, 8, 8, 128, 0, RL_F32}, Case{{200}, 14, 2, 32, 0, RL_F32},
+                                         Case{{257, 100}, 4, 2, 17, 0, RL_F32}, Case{{600}, 3, 1, 16, 0, RL_F32},
+                                         Case{{600, 20}, 2, 1, 20, 0, RL_BF16}, Case{{2200}, 1, 1, 4, 0, RL_F32},
+                                         Case{{63, 64, 65}, 2, 1, 16, 1, RL_F32}, Case{{150, 10}, 3, 1, 24, 7, RL_F32},
+                                         Case{{700, 300}, 2, 1, 16, 64, RL_F32}, Case{{700}, 9, 3, 8, 65, RL_BF16},
+                                         Case{{700}, 2, 2, 8, 300, RL_F32}, Case{{90}, 200, 1, 4, 0, RL_F32},
+                                         Case{{90}, 250, 1, 4, 33, RL_F32}, Case{{50}, 3, 1, 8, 2147483647, RL_F32}));
 
 TEST(AttentionReference, AgreesWithCentralDifferences) {
   const Reference reference({{3, 4}, 4, 2, 3, 0, RL_F32}, 0.6);
@@ -221,8 +223,10 @@ TEST(AttentionReference, AgreesWithCentralDifferences) {
 TEST(AttentionRange, HugeScores) {
   const Case c{{130}, 2, 1, 8, 0, RL_F32};
   const Reference reference(c, 1);
-  Floats q = random_floats(130 * 16, 1, RL_F32, 40), k = random_floats(130 * 8, 2, RL_F32, 40), v = random_floats(130 * 8, 3);
-  Tensor tq({130, 2, 8}, q), tk({130, 1, 8}, k), tv({130, 1, 8}, v), o({130, 2, 8}), lse({2, 130}), cu({2}, Ints{0, 130});
+  Floats q = random_floats(130 * 16, 1, RL_F32, 40), k = random_floats(130 * 8, 2, RL_F32, 40),
+         v = random_floats(130 * 8, 3);
+  Tensor tq({130, 2, 8}, q), tk({130, 1, 8}, k), tv({130, 1, 8}, v), o({130, 2, 8}), lse({2, 130}),
+      cu({2}, Ints{0, 130});
   RL_CHECK(rl_attention(o, lse, tq, tk, tv, cu, 1, 0));
   Doubles want_o, want_lse;
   reference.forward(doubles(q), doubles(k), doubles(v), want_o, want_lse);
@@ -272,7 +276,8 @@ TEST(AttentionDeterminism, ThreadsDoNotShow) {
       return t;
     };
     const Ints cu{0, 700, 790, 823};
-    const rl_tensor q = make({tokens, 6, 32}, RL_F32, data.data()), go = make({tokens, 6, 32}, RL_F32, data.data() + qn);
+    const rl_tensor q = make({tokens, 6, 32}, RL_F32, data.data()),
+                    go = make({tokens, 6, 32}, RL_F32, data.data() + qn);
     const rl_tensor k = make({tokens, 2, 32}, RL_F32, data.data() + 2 * qn);
     const rl_tensor v = make({tokens, 2, 32}, RL_F32, data.data() + 2 * qn + kn), tcu = make({4}, RL_I32, cu.data());
     const rl_tensor o = make({tokens, 6, 32}, RL_F32, nullptr), lse = make({6, tokens}, RL_F32, nullptr);
@@ -294,8 +299,8 @@ TEST(AttentionDeterminism, ThreadsDoNotShow) {
 TEST(AttentionErrors, NamesOpArgumentExpectedAndFound) {
   Tensor q({5, 6, 8}), k({5, 2, 8}), v({5, 2, 8}), o({5, 6, 8}), lse({6, 5}), cu({3}, Ints{0, 2, 5});
   RL_CHECK(rl_attention(o, lse, q, k, v, cu, 1, 0));
-  auto wrong = [&](const rl_tensor *to, const rl_tensor *tl, const rl_tensor *tq, const rl_tensor *tk, const rl_tensor *tv,
-                   const rl_tensor *tcu, int32_t window, const std::vector<std::string> &parts) {
+  auto wrong = [&](const rl_tensor *to, const rl_tensor *tl, const rl_tensor *tq, const rl_tensor *tk,
+                   const rl_tensor *tv, const rl_tensor *tcu, int32_t window, const std::vector<std::string> &parts) {
     expect_error(rl_attention(to, tl, tq, tk, tv, tcu, 1, window), RL_INVALID_ARGUMENT, parts);
   };
   wrong(nullptr, lse, q, k, v, cu, 0, {"attention: o: expected a tensor, found null"});
@@ -311,7 +316,8 @@ TEST(AttentionErrors, NamesOpArgumentExpectedAndFound) {
   wrong(o, lse2, q, k, v, cu, 0, {"lse: expected shape [6,5], found [5,6]"});
   wrong(o, lse, q, k, v, cu, -1, {"window: expected 0 or more, found -1"});
   wrong(q, lse, q, k, v, cu, 0, {"o: expected memory of its own, found that it overlaps q"});
-  Tensor cu1({1}, Ints{0}), cu_start({2}, Ints{1, 5}), cu_end({2}, Ints{0, 4}), cu_past({2}, Ints{0, 6}), cu_falls({3}, Ints{0, 7, 5});
+  Tensor cu1({1}, Ints{0}), cu_start({2}, Ints{1, 5}), cu_end({2}, Ints{0, 4}), cu_past({2}, Ints{0, 6}),
+      cu_falls({3}, Ints{0, 7, 5});
   wrong(o, lse, q, k, v, cu1, 0, {"cu_seqlens: expected at least 2"});
   wrong(o, lse, q, k, v, cu_start, 0, {"cu_seqlens[0] is 1, expected 0"});
   wrong(o, lse, q, k, v, cu_end, 0, {"cu_seqlens[1] is 4", "5"});
@@ -320,8 +326,10 @@ TEST(AttentionErrors, NamesOpArgumentExpectedAndFound) {
   Tensor gq({5, 6, 8}), gk({5, 2, 8}), gv({5, 2, 8}), go({5, 6, 8});
   expect_error(rl_attention_backward(gq, gk, gk, go, o, lse, q, k, v, cu, 1, 0), RL_INVALID_ARGUMENT,
                {"attention_backward", "gradK: expected memory of its own, found that it overlaps gradV"});
-  expect_error(rl_attention_backward(gq, gk, gv, go, o, lse, q, k, v, cu_falls, 1, 0), RL_INVALID_ARGUMENT, {"cu_seqlens[2]"});
-  expect_error(rl_attention_backward(gk, gk, gv, go, o, lse, q, k, v, cu, 1, 0), RL_INVALID_ARGUMENT, {"gradQ: expected shape [5,6,8]"});
+  expect_error(rl_attention_backward(gq, gk, gv, go, o, lse, q, k, v, cu_falls, 1, 0), RL_INVALID_ARGUMENT,
+               {"cu_seqlens[2]"});
+  expect_error(rl_attention_backward(gk, gk, gv, go, o, lse, q, k, v, cu, 1, 0), RL_INVALID_ARGUMENT,
+               {"gradQ: expected shape [5,6,8]"});
 }
 
 }  // namespace

@@ -142,41 +142,5 @@ TEST(CopyErrors, NamesOpArgumentExpectedAndFound) {
   expect_error(rl_copy(x, nullptr), RL_INVALID_ARGUMENT, {"x: expected a tensor, found null"});
 }
 
-TEST(Fill, EveryDtypeAndStridedRows) {
-  for (int64_t n : {1, 7, 4097, 70001}) {
-    Tensor f32({n}), b16({n}, RL_BF16), f16({n}, RL_F16), i32({n}, RL_I32), u8({n}, RL_U8);
-    for (const Tensor *t : {&f32, &b16, &f16, &i32, &u8}) RL_CHECK(rl_fill(*t, 3));
-    const size_t size = static_cast<size_t>(n);
-    EXPECT_EQ(f32.get(), Floats(size, 3));
-    EXPECT_EQ(b16.get(), Floats(size, 3));
-    EXPECT_EQ(raw<uint16_t>(f16, size), std::vector<uint16_t>(size, 0x4200));
-    EXPECT_EQ(i32.get_ints(), Ints(size, 3));
-    EXPECT_EQ(raw<uint8_t>(u8, size), std::vector<uint8_t>(size, 3));
-  }
-  Tensor y({4, 6}, Floats(24, 1));
-  rl_tensor part = y.raw();
-  part.shape[1] = 3;
-  part.offset = 4;
-  RL_CHECK(rl_fill(&part, -2));
-  const Floats got = y.get();
-  for (size_t i = 0; i < 24; i++) EXPECT_EQ(got[i], i % 6 >= 1 && i % 6 <= 3 ? -2 : 1);
-}
-
-TEST(Fill, ValuesBeyondTheDtype) {
-  Tensor i32({1}, RL_I32), u8({1}, RL_U8), f32({1}), f16({1}, RL_F16);
-  for (const auto &[value, int_want, byte_want] :
-       {std::tuple{1e300, 2147483647, 255}, {-1e300, INT32_MIN, 0}, {-1.9, -1, 0}, {255.9, 255, 255}, {double(NAN), 0, 0}}) {
-    RL_CHECK(rl_fill(i32, value));
-    RL_CHECK(rl_fill(u8, value));
-    EXPECT_EQ(i32.get_ints()[0], int_want) << value;
-    EXPECT_EQ(raw<uint8_t>(u8, 1)[0], byte_want) << value;
-  }
-  RL_CHECK(rl_fill(f32, -INFINITY));
-  EXPECT_EQ(f32.get()[0], -INFINITY);
-  RL_CHECK(rl_fill(f16, 1e6));
-  EXPECT_EQ(raw<uint16_t>(f16, 1)[0], 0x7c00);
-  expect_error(rl_fill(nullptr, 0), RL_INVALID_ARGUMENT, {"fill: y", "null"});
-}
-
 }  // namespace
 }  // namespace rl::test

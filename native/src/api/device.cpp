@@ -124,7 +124,9 @@ rl_status rl_weight_pack(rl_weight *weight, const rl_tensor *w, int32_t for_back
   return make_weight("weight_pack", weight, w, true, for_backward != 0);
 }
 
-rl_status rl_weight_view(rl_weight *weight, const rl_tensor *w) { return make_weight("weight_view", weight, w, false, false); }
+rl_status rl_weight_view(rl_weight *weight, const rl_tensor *w) {
+  return make_weight("weight_view", weight, w, false, false);
+}
 
 rl_status rl_weight_free(rl_weight weight) {
   return guard("weight_free", [&] { free_weight(weight); });

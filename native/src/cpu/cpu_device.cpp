@@ -14,7 +14,6 @@
 namespace rl::cpu {
 namespace {
 
-constexpr int64_t kMostBytes = int64_t{1} << 46;  // the address space ends there; sums of sizes cannot overflow
 constexpr int64_t kHugePage = int64_t{2} << 20;
 constexpr int64_t kLargest = int64_t{1} << 46;  // beyond any machine's memory; sums of sizes cannot overflow below it
 
@@ -62,8 +61,6 @@ void *CpuDevice::take(int64_t size) {
   if (cached != free_.end() && !cached->second.empty()) {
     void *memory = cached->second.back();
     cached->second.pop_back();
-    in_use_ += size;
-    if (in_use_ > peak_) peak_ = in_use_;
     return memory;
   }
   const size_t alignment = static_cast<size_t>(size >= kHugePage ? kHugePage : 64);
@@ -79,8 +76,6 @@ void *CpuDevice::take(int64_t size) {
 #ifdef MADV_HUGEPAGE
   if (size >= kHugePage) madvise(memory, static_cast<size_t>(size), MADV_HUGEPAGE);
 #endif
-  in_use_ += size;
-  if (in_use_ > peak_) peak_ = in_use_;
   reserved_ += size;
   return memory;
 }

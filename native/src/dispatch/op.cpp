@@ -39,7 +39,8 @@ Arg &Arg::floating() {
 }
 
 Arg &Arg::dtype(int32_t dtype) {
-  RL_REQUIRE(view_.dtype == dtype, "%s: expected dtype %s, found %s", name_, dtype_name(dtype), dtype_name(view_.dtype));
+  RL_REQUIRE(view_.dtype == dtype, "%s: expected dtype %s, found %s", name_, dtype_name(dtype),
+             dtype_name(view_.dtype));
   return *this;
 }
 
@@ -74,7 +75,8 @@ Arg &Arg::dense() {
 }
 
 Arg &Arg::not_empty() {
-  RL_REQUIRE(view_.elements() > 0, "%s: expected at least one element, found shape %s", name_, shape_text(view_).c_str());
+  RL_REQUIRE(view_.elements() > 0, "%s: expected at least one element, found shape %s", name_,
+             shape_text(view_).c_str());
   return *this;
 }
 
@@ -84,7 +86,8 @@ void Op::adopt(const char *name, const std::shared_ptr<Device> &device) {
     lock_ = std::unique_lock(device_->mutex);
     device_->begin_op();
   }
-  RL_REQUIRE(device_ == device, "%s: expected a tensor of the same device as the first one, found another device's", name);
+  RL_REQUIRE(device_ == device, "%s: expected a tensor of the same device as the first one, found another device's",
+             name);
 }
 
 Device &Op::device() { return *device_; }
@@ -115,8 +118,8 @@ Arg Op::resolve(const char *name, const rl_tensor *tensor, bool output) {
       RL_REQUIRE(t.stride[0] < limit, "%s: row stride %lld", name, static_cast<long long>(t.stride[0]));
     } else {
       RL_REQUIRE(t.shape[i] <= 1 || t.stride[i] == inner,
-                 "%s: expected all dimensions but the first to be dense, found stride %lld in dimension %d, not %lld", name,
-                 static_cast<long long>(t.stride[i]), i, static_cast<long long>(inner));
+                 "%s: expected all dimensions but the first to be dense, found stride %lld in dimension %d, not %lld",
+                 name, static_cast<long long>(t.stride[i]), i, static_cast<long long>(inner));
     }
     v.shape[i] = t.shape[i];
     v.stride[i] = i == 0 && t.shape[0] > 1 ? t.stride[0] : inner;
@@ -128,12 +131,12 @@ Arg Op::resolve(const char *name, const rl_tensor *tensor, bool output) {
     RL_REQUIRE(v.shape[0] <= 1 || v.stride[0] <= limit / v.shape[0], "%s: too many elements", name);
     span = (v.shape[0] - 1) * v.stride[0] + v.cols();
   }
-  RL_REQUIRE(t.offset >= 0 && t.offset % size == 0, "%s: offset %lld is not a multiple of the element's %lld bytes", name,
-             static_cast<long long>(t.offset), static_cast<long long>(size));
+  RL_REQUIRE(t.offset >= 0 && t.offset % size == 0, "%s: offset %lld is not a multiple of the element's %lld bytes",
+             name, static_cast<long long>(t.offset), static_cast<long long>(size));
   RL_REQUIRE(t.offset <= buffer.bytes && span * size <= buffer.bytes - t.offset,
-             "%s: shape %s of %s needs %lld bytes from offset %lld on, its buffer has %lld", name, shape_text(v).c_str(),
-             dtype_name(t.dtype), static_cast<long long>(span * size), static_cast<long long>(t.offset),
-             static_cast<long long>(buffer.bytes));
+             "%s: shape %s of %s needs %lld bytes from offset %lld on, its buffer has %lld", name,
+             shape_text(v).c_str(), dtype_name(t.dtype), static_cast<long long>(span * size),
+             static_cast<long long>(t.offset), static_cast<long long>(buffer.bytes));
   v.data = static_cast<char *>(buffer.data) + t.offset;
   remember(name, v, output);
   return Arg(name, v);

@@ -1,4 +1,5 @@
-// The checks at the ABI: one Op per call resolves tensors, verifies them, and keeps the device locked until the call ends.
+// The checks at the ABI: one Op per call resolves tensors, verifies them, and keeps the device locked until the call
+// ends.
 #pragma once
 
 #include <initializer_list>
@@ -67,9 +68,9 @@ class Op {
 };
 
 /// Fails with RL_INVALID_ARGUMENT unless `ok`.
-#define RL_REQUIRE(ok, ...)                                         \
-  do {                                                              \
-    if (!(ok)) ::rl::fail(RL_INVALID_ARGUMENT, __VA_ARGS__);        \
+#define RL_REQUIRE(ok, ...)                                  \
+  do {                                                       \
+    if (!(ok)) ::rl::fail(RL_INVALID_ARGUMENT, __VA_ARGS__); \
   } while (0)
 
 /// rl_xyz: checks, then one backend call.

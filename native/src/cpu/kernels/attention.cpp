@@ -2,12 +2,13 @@
 // s = scale q k^T masked to j <= i (and j > i - window):
 //   forward   p = softmax(s), o = p v, lse = logsumexp(s).   o, lse (=)
 //   backward  p = exp(s - lse), delta = sum(gradO * o), ds = p * (gradO v^T - delta),
-//             gradV = p^T gradO, gradK = scale ds^T q, gradQ = scale ds k.   All (=); gradK, gradV are sums over a group.
+//             gradV = p^T gradO, gradK = scale ds^T q, gradQ = scale ds k.  All (=); gradK, gradV sum over a group.
 //
-// Queries lie across the lanes of vectors, keys along the other dimension: S^T = K Q^T, O^T = V^T P^T. So the softmax runs
-// vertically, with no sum across a vector, and K and V are read as they are stored. The heads of a group sit side by side
-// (lane = query * group + head): they share the sweep over K and V, and a strip of lanes spans few queries, so that little
-// is computed above the diagonal. q is scaled by scale * log2(e) when it is loaded, and the softmax works in powers of 2.
+// Queries lie across the lanes of vectors, keys along the other dimension: S^T = K Q^T, O^T = V^T P^T. So the softmax
+// runs vertically, with no sum across a vector, and K and V are read as they are stored. The heads of a group sit side
+// by side (lane = query * group + head): they share the sweep over K and V, and a strip of lanes spans few queries, so
+// that little is computed above the diagonal. q is scaled by scale * log2(e) when it is loaded, and the softmax works
+// in powers of 2.
 #include <omp.h>
 
 #include "cpu/kernels/indices.h"
@@ -20,10 +21,10 @@ constexpr int64_t kStrip = kTileVectors * kWidth;  // lanes that are worked on a
 constexpr int64_t kKeys = 64;                      // keys of a block
 constexpr int64_t kLanes = 192;                    // forward: lanes of a work item, which share the loading of K and V
 constexpr int64_t kChunk = 256;                    // backward: keys of a work item
-constexpr int64_t kMostChunks = 8;                 // ... unless a sequence would have more such; bounds the scratch memory
-constexpr int64_t kAhead = 8;                      // rows that are prefetched before their turn
-constexpr float kMasked = -2e30f;                  // 2^(kMasked - x) is 0 for any x that can be a maximum, and so for
-constexpr float kNoKeyYet = -1e30f;                // this, the maximum of no keys
+constexpr int64_t kMostChunks = 8;   // ... unless a sequence would have more such; bounds the scratch memory
+constexpr int64_t kAhead = 8;        // rows that are prefetched before their turn
+constexpr float kMasked = -2e30f;    // 2^(kMasked - x) is 0 for any x that can be a maximum, and so for
+constexpr float kNoKeyYet = -1e30f;  // this, the maximum of no keys
 constexpr float kLog2e = 1.44269504088896341f, kLn2 = 0.693147180559945309f;
 
 struct Problem {
@@ -40,8 +41,8 @@ struct Work {
   int64_t start, length;  // of the sequence
   int64_t from, to;
   int64_t kvHead;
-  int64_t cost;     // about proportional
-  float *partQ;     // backward: gradQ of this chunk, [length - from, group * d], if the sequence has several
+  int64_t cost;  // about proportional
+  float *partQ;  // backward: gradQ of this chunk, [length - from, group * d], if the sequence has several
 };
 
 RL_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -69,8 +70,8 @@ void load_keys(float *out, const Problem &p, const View &x, const Work &w, int64
 
 /// A strip of lanes: lane l is query `(lane0 + l) / group`, head `(lane0 + l) % group` of the group.
 struct Strip {
-  int64_t lane0, count;  // count <= kStrip; lanes beyond repeat the last and are thrown away
-  int64_t first, last;   // queries
+  int64_t lane0, count;    // count <= kStrip; lanes beyond repeat the last and are thrown away
+  int64_t first, last;     // queries
   int32_t newest[kStrip];  // the last key that a lane sees
   int32_t before[kStrip];  // the key before the first that it sees
 };
@@ -106,8 +107,8 @@ void load_lanes(float *out, const Problem &p, const View &x, const Work &w, cons
   __builtin_memset(out + s.count * p.dp, 0, static_cast<size_t>((kStrip - s.count) * p.dp) * sizeof(float));
 }
 
-/// The keys of block [j0, j0 + n) that some lane sees: [from, to), relative to j0; empty if to <= from. `from` is brought
-/// down to a multiple of four, so that rows counted in fours stay within the block.
+/// The keys of block [j0, j0 + n) that some lane sees: [from, to), relative to j0; empty if to <= from. `from` is
+/// brought down to a multiple of four, so that rows counted in fours stay within the block.
 struct Range {
   int64_t from, to;
 };
@@ -161,7 +162,7 @@ Problem make_problem(const View &q, const View &k, const View &v, const View &cu
   return p;
 }
 
-// ---- forward -----------------------------------------------------------------------------------------------------------
+// ---- forward ------------------------------------------------------------------------------------------------------
 
 struct ForwardScratch {
   float *k, *v;      // [kKeys, dp]
@@ -172,13 +173,14 @@ struct ForwardScratch {
 };
 
 /// One strip against the keys [j0, j0 + n): the step of the streaming softmax.
-void forward_step(const Problem &p, const ForwardScratch &m, const Strip &strip, float *qt, float *ot, float *top_of_lane,
-                  float *sum_of_lane, int64_t j0, int64_t n, bool begin) {
+void forward_step(const Problem &p, const ForwardScratch &m, const Strip &strip, float *qt, float *ot,
+                  float *top_of_lane, float *sum_of_lane, int64_t j0, int64_t n, bool begin) {
   const Range range = visible(p, strip, j0, n);
   if (range.to <= range.from) return;
   float *s = m.s;
   const int64_t rows = range.to - range.from;
-  tile_product<false, false>(s, kStrip, m.k + range.from * p.dp, p.dp, qt, kStrip, up_to_multiple(rows, 4), kStrip, p.d);
+  tile_product<false, false>(s, kStrip, m.k + range.from * p.dp, p.dp, qt, kStrip, up_to_multiple(rows, 4), kStrip,
+                             p.d);
 
   vecf top[kTileVectors], shrink[kTileVectors], sum[kTileVectors];
   for (int v = 0; v < kTileVectors; v++) top[v] = load(top_of_lane + v * kWidth);
@@ -257,13 +259,13 @@ void forward(const Problem &p, const Work &w, const ForwardScratch &m) {
   }
 }
 
-// ---- backward ----------------------------------------------------------------------------------------------------------
+// ---- backward -----------------------------------------------------------------------------------------------------
 
 struct BackwardScratch {
-  float *k, *v, *gradK, *gradV;     // [keys of a chunk, dp]
-  float *q, *qt, *go, *got, *gqt;   // [kStrip, dp], those ending in t transposed
-  float *delta, *lse;               // [kStrip]; lse in powers of 2
-  float *pt, *dst;                  // [kKeys, kStrip]
+  float *k, *v, *gradK, *gradV;    // [keys of a chunk, dp]
+  float *q, *qt, *go, *got, *gqt;  // [kStrip, dp], those ending in t transposed
+  float *delta, *lse;              // [kStrip]; lse in powers of 2
+  float *pt, *dst;                 // [kKeys, kStrip]
 };
 
 /// One strip against the keys [j0, j0 + n) of the chunk, of which `at` is the first row in scratch.
@@ -394,7 +396,8 @@ void attention(Device &device, View o, View lse, View q, View k, View v, View cu
 
   const int threads = cpu(device).threads();
   const int64_t strips = (step * p.group + kStrip - 1) / kStrip, lanes = strips * kStrip;
-  const int64_t block = kKeys * p.dp, floats = 2 * block + 2 * lanes * p.dp + 2 * lanes + kKeys * kStrip + kStrip * p.dp;
+  const int64_t block = kKeys * p.dp,
+                floats = 2 * block + 2 * lanes * p.dp + 2 * lanes + kKeys * kStrip + kStrip * p.dp;
   float *scratch = cpu(device).scratch<float>(floats * threads);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (total > 131072)
   for (int64_t i = 0; i < n; i++) {
@@ -416,8 +419,8 @@ void attention(Device &device, View o, View lse, View q, View k, View v, View cu
   }
 }
 
-void attention_backward(Device &device, View gradQ, View gradK, View gradV, View gradO, View o, View lse, View q, View k,
-                        View v, View cuSeqlens, float scale, int32_t window) {
+void attention_backward(Device &device, View gradQ, View gradK, View gradV, View gradO, View o, View lse, View q,
+                        View k, View v, View cuSeqlens, float scale, int32_t window) {
   check_cu_seqlens(cuSeqlens, q.rows());
   Problem p = make_problem(q, k, v, cuSeqlens, scale, window);
   p.o = o;
@@ -448,8 +451,9 @@ void attention_backward(Device &device, View gradQ, View gradK, View gradV, View
     for (int64_t h = 0; h < p.kvHeads; h++) {
       for (int64_t from = 0; from < length; from += chunk) {
         const int64_t to = least(length, from + chunk), ahead = length - to;
-        const int64_t cost = (pairs(0, to - from, p.window) + (p.window > 0 ? least(p.window, ahead) : ahead) * (to - from)) *
-                             p.group * p.d;
+        const int64_t cost =
+            (pairs(0, to - from, p.window) + (p.window > 0 ? least(p.window, ahead) : ahead) * (to - from)) * p.group *
+            p.d;
         work[n] = {start, length, from, to, h, cost, nullptr};
         if (length > chunk) {
           work[n].partQ = part;

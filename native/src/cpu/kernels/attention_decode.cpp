@@ -1,8 +1,7 @@
-// One new query per row against a cache: o[b] = softmax(scale q[b] K^T) V over the row's slot, the softmax streamed by blocks
-// of positions.  o (=)
-// The time goes into reading the cache, which is read once, as it lies: all heads of a position together, and the query heads
-// of a group share a key.
-// Long rows are cut into pieces, so that a few of them keep every thread busy; the pieces' sums are merged in order.
+// One new query per row against a cache: o[b] = softmax(scale q[b] K^T) V over the row's slot, the softmax streamed by
+// blocks of positions.  o (=) The time goes into reading the cache, which is read once, as it lies: all heads of a
+// position together, and the query heads of a group share a key. Long rows are cut into pieces, so that a few of them
+// keep every thread busy; the pieces' sums are merged in order.
 #include <omp.h>
 
 #include "cpu/kernels/indices.h"
@@ -11,10 +10,10 @@
 namespace rl::cpu::RL_ISA {
 namespace {
 
-constexpr int64_t kKeys = 32;          // positions of a block
-constexpr int64_t kPiece = 256;        // positions of a work item
+constexpr int64_t kKeys = 32;                // positions of a block
+constexpr int64_t kPiece = 256;              // positions of a work item
 constexpr int kSide = kWidth == 16 ? 4 : 2;  // vectors of columns that are summed side by side
-constexpr int64_t kAhead = 8;          // rows of K that are prefetched before their turn
+constexpr int64_t kAhead = 8;                // rows of K that are prefetched before their turn
 constexpr float kNoKeyYet = -1e30f;
 constexpr float kLog2e = 1.44269504088896341f;
 
@@ -48,8 +47,8 @@ RL_INLINE void dots(float *out, const float *q, const float *x, int64_t dp) {
 
 /// SIDE vectors of columns of add_values().
 template <int G, int SIDE, class T>
-RL_INLINE void add_columns(float *o, const float *shrink, const float *weights, const T *values, int64_t step, int64_t n,
-                           int64_t dp) {
+RL_INLINE void add_columns(float *o, const float *shrink, const float *weights, const T *values, int64_t step,
+                           int64_t n, int64_t dp) {
   vecf sums[G][SIDE];
 #pragma GCC unroll 4
   for (int g = 0; g < G; g++) {
@@ -188,8 +187,8 @@ void merge(const Problem &p, int64_t b, int64_t pieces, const float *o, const fl
 }
 
 template <class T>
-void decode(const Problem &p, int64_t rows, int threads, bool parallel, float *o, float *top, float *sum, float *scratch,
-            int64_t per_thread) {
+void decode(const Problem &p, int64_t rows, int threads, bool parallel, float *o, float *top, float *sum,
+            float *scratch, int64_t per_thread) {
   const int64_t size = p.heads * p.dp;
 #pragma omp parallel num_threads(threads) if (parallel)
   {

@@ -12,8 +12,12 @@ RL_INLINE void convert(Y *y, const X *x, int64_t n) {
 }
 #if defined(__F16C__)
 // By hand: the compiler does not vectorise the one-element conversions.
-RL_INLINE void widen(float *y, const uint16_t *x) { _mm256_storeu_ps(y, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x))); }
-RL_INLINE void narrow(uint16_t *y, const float *x) { _mm_storeu_si128((__m128i *)y, _mm256_cvtps_ph(_mm256_loadu_ps(x), 0)); }
+RL_INLINE void widen(float *y, const uint16_t *x) {
+  _mm256_storeu_ps(y, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x)));
+}
+RL_INLINE void narrow(uint16_t *y, const float *x) {
+  _mm_storeu_si128((__m128i *)y, _mm256_cvtps_ph(_mm256_loadu_ps(x), 0));
+}
 template <class Y>
 RL_INLINE void convert(Y *y, const f16 *x, int64_t n) {
   int64_t i = 0;
@@ -69,14 +73,14 @@ void copy(Device &device, View y, View x) {
       const char *from = size == 4   ? pieces.at<const char[4]>(x, i)[0]
                          : size == 2 ? pieces.at<const char[2]>(x, i)[0]
                                      : pieces.at<const char>(x, i);
-      char *to = size == 4 ? pieces.at<char[4]>(y, i)[0] : size == 2 ? pieces.at<char[2]>(y, i)[0] : pieces.at<char>(y, i);
+      char *to = size == 4   ? pieces.at<char[4]>(y, i)[0]
+                 : size == 2 ? pieces.at<char[2]>(y, i)[0]
+                             : pieces.at<char>(y, i);
       __builtin_memcpy(to, from, static_cast<size_t>(n * size));
       continue;
     }
     with_type(x.dtype, [&](auto tx) {
-      with_type(y.dtype, [&](auto ty) {
-        convert(pieces.at<decltype(ty)>(y, i), pieces.at<decltype(tx)>(x, i), n);
-      });
+      with_type(y.dtype, [&](auto ty) { convert(pieces.at<decltype(ty)>(y, i), pieces.at<decltype(tx)>(x, i), n); });
     });
   }
 }

@@ -1,5 +1,5 @@
-// IEEE half precision: stored, converted, never computed with. In integers, since a processor without F16C, and a compiler
-// without _Float16, must do too; the loops vectorise, and where the hardware has the conversion it is used.
+// IEEE half precision: stored, converted, never computed with. In integers, since a processor without F16C, and a
+// compiler without _Float16, must do too; the loops vectorise, and where the hardware has the conversion it is used.
 #pragma once
 
 #include "cpu/kernels/simd.h"
@@ -18,7 +18,8 @@ RL_INLINE float to_f32(f16 x) {
 #if defined(__F16C__)
   return _cvtsh_ss(x.bits);
 #else
-  const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000u) << 16, magnitude = static_cast<uint32_t>(x.bits & 0x7fffu) << 13;
+  const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000u) << 16,
+                 magnitude = static_cast<uint32_t>(x.bits & 0x7fffu) << 13;
   // As a float with the exponent's bias off by 112: one product puts right normal and subnormal numbers alike.
   float y;
   std::memcpy(&y, &magnitude, 4);

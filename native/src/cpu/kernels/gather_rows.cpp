@@ -47,7 +47,8 @@ void gather_rows_backward(Device &device, View gradX, View gradY, View index) {
         for (int64_t k = next[m]; k >= 0; k = next[k]) {
           const T *g = gradY.row<T>(k);
           for_row(
-              sum, n, [&](int64_t i) { return load(sum + i) + load(g + i); }, [&](int64_t i) { return sum[i] + to_f32(g[i]); });
+              sum, n, [&](int64_t i) { return load(sum + i) + load(g + i); },
+              [&](int64_t i) { return sum[i] + to_f32(g[i]); });
         }
         scale_row(out, sum, n, 1.0f);
       }

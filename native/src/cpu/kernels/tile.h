@@ -176,8 +176,8 @@ RL_INLINE void tile_column(float *c, int64_t ldc, const float *a, int64_t lda, c
 
 /// C[m,n] = A B or, with ADD, C += A B. m a multiple of 4, n of kWidth. A_BY_COLUMN: a[p,i] is A's element (i,p).
 template <bool A_BY_COLUMN, bool ADD>
-static inline void tile_product(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t m,
-                                int64_t n, int64_t k) {
+static inline void tile_product(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb,
+                                int64_t m, int64_t n, int64_t k) {
   int64_t j = 0;
   for (; j + kTileVectors * kWidth <= n; j += kTileVectors * kWidth) {
     tile_column<kTileVectors, A_BY_COLUMN, ADD>(c + j, ldc, a, lda, b + j, ldb, m, k);
