@@ -207,8 +207,9 @@ RL_API rl_status rl_lora(const rl_tensor *y, const rl_tensor *h, const rl_tensor
  * gradX += scale_s ((gradY b_s) a_s) * mask, gradA_s += scale_s (gradY b_s)^T drop(x), gradB_s += scale_s gradY^T h.
  * gradX float [T,K] or null. The same dropout as in the forward.
  */
-RL_API rl_status rl_lora_backward(const rl_tensor *gradX, const rl_tensor *gradY, const rl_tensor *x, const rl_tensor *h,
-                                  const rl_lora_segment *segments, int32_t count, const rl_dropout *dropout);
+RL_API rl_status rl_lora_backward(const rl_tensor *gradX, const rl_tensor *gradY, const rl_tensor *x,
+                                  const rl_tensor *h, const rl_lora_segment *segments, int32_t count,
+                                  const rl_dropout *dropout);
 /* y[t,c] = 0 where the dropout drops (t,c), else x / (1-p). What rl_lora does to x inside; for tests and plain dropout. */
 RL_API rl_status rl_dropout_apply(const rl_tensor *y, const rl_tensor *x, const rl_dropout *dropout);
 
@@ -321,8 +322,8 @@ enum {
   RL_PPO_LOSS_TOTAL = 2,
   RL_PPO_POLICY_CLIPFRAC = 3,
   RL_PPO_VALUE_CLIPFRAC = 4,
-  RL_PPO_APPROXKL = 5,  /* mean of (logp - oldLogp)^2 / 2 */
-  RL_PPO_POLICYKL = 6,  /* mean of oldLogp - logp */
+  RL_PPO_APPROXKL = 5, /* mean of (logp - oldLogp)^2 / 2 */
+  RL_PPO_POLICYKL = 6, /* mean of oldLogp - logp */
   RL_PPO_RATIO_MEAN = 7,
   RL_PPO_SKIPPED = 8,
   RL_PPO_VALUE_ERROR = 9, /* mean of (values - returns)^2 */
@@ -389,9 +390,9 @@ typedef struct rl_sample_config {
  * uncut. suppress i32 [n] or null: ids that rows with allow[b] = 0 cannot take (EOS before min_new_tokens); allow i32 [B].
  * logits f32 [B,V]; ids, streams, steps i32 [B].
  */
-RL_API rl_status rl_sample(const rl_tensor *ids, const rl_tensor *logp, const rl_tensor *logits, const rl_tensor *streams,
-                           const rl_tensor *steps, const rl_tensor *suppress, const rl_tensor *allow,
-                           const rl_sample_config *config);
+RL_API rl_status rl_sample(const rl_tensor *ids, const rl_tensor *logp, const rl_tensor *logits,
+                           const rl_tensor *streams, const rl_tensor *steps, const rl_tensor *suppress,
+                           const rl_tensor *allow, const rl_sample_config *config);
 
 #ifdef __cplusplus
 }

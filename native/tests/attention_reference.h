@@ -24,12 +24,13 @@ struct AttentionShape {
 };
 
 struct AttentionResult {
-  std::vector<double> o, lse;       // [T,heads,d], [heads,T]
+  std::vector<double> o, lse;      // [T,heads,d], [heads,T]
   std::vector<double> gq, gk, gv;  // with a gradient of o
 };
 
-inline AttentionResult attention_reference(const AttentionShape &s, const std::vector<double> &q, const std::vector<double> &k,
-                                           const std::vector<double> &v, const std::vector<double> *go = nullptr) {
+inline AttentionResult attention_reference(const AttentionShape &s, const std::vector<double> &q,
+                                           const std::vector<double> &k, const std::vector<double> &v,
+                                           const std::vector<double> *go = nullptr) {
   const int64_t t_all = s.tokens(), d = s.d, group = s.heads / s.kv_heads;
   AttentionResult r;
   r.o.assign(q.size(), 0);
@@ -59,7 +60,8 @@ inline AttentionResult attention_reference(const AttentionShape &s, const std::v
         r.lse[static_cast<size_t>(h * t_all + i)] = top + std::log(sum);
         for (size_t j = 0; j < p.size(); j++) {
           p[j] /= sum;
-          for (size_t c = 0; c < static_cast<size_t>(d); c++) r.o[qi + c] += p[j] * v[kv(first + static_cast<int64_t>(j)) + c];
+          for (size_t c = 0; c < static_cast<size_t>(d); c++)
+            r.o[qi + c] += p[j] * v[kv(first + static_cast<int64_t>(j)) + c];
         }
         if (!go) continue;
         const double delta = dot(*go, qi, r.o, qi);

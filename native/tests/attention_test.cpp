@@ -99,8 +99,6 @@ class Reference {
   }
 };
 
-Floats floats(const Doubles &x) { return {x.begin(), x.end()}; }
-
 /// q, k and v as column slices of one fused tensor, as models make them; so are their gradients.
 class Fused {
  public:

@@ -142,5 +142,105 @@ TEST(CopyErrors, NamesOpArgumentExpectedAndFound) {
   expect_error(rl_copy(x, nullptr), RL_INVALID_ARGUMENT, {"x: expected a tensor, found null"});
 }
 
+// Every pair of dtypes, from one element to more than one thread's share.
+uint16_t f32_to_f16(float x) {
+  const _Float16 h = static_cast<_Float16>(x);
+  uint16_t bits;
+  std::memcpy(&bits, &h, 2);
+  return bits;
+}
+
+float f16_to_f32(uint16_t bits) {
+  _Float16 h;
+  std::memcpy(&h, &bits, 2);
+  return static_cast<float>(h);
+}
+
+/// The bytes of `values` in a dtype.
+std::vector<uint8_t> encode(const Floats &values, int32_t dtype) {
+  std::vector<uint8_t> bytes;
+  for (float v : values) {
+    uint8_t b[4];
+    size_t n = 2;
+    const uint16_t half = dtype == RL_BF16 ? f32_to_bf16(v) : f32_to_f16(v);
+    if (dtype == RL_F32) {
+      std::memcpy(b, &v, n = 4);
+    } else {
+      std::memcpy(b, &half, 2);
+    }
+    bytes.insert(bytes.end(), b, b + n);
+  }
+  return bytes;
+}
+
+Floats decode(const std::vector<uint8_t> &bytes, int32_t dtype) {
+  Floats values;
+  const size_t n = dtype == RL_F32 ? 4 : 2;
+  for (size_t i = 0; i < bytes.size(); i += n) {
+    float v;
+    uint16_t half;
+    std::memcpy(&half, &bytes[i], 2);
+    if (dtype == RL_F32) {
+      std::memcpy(&v, &bytes[i], 4);
+    } else {
+      v = dtype == RL_BF16 ? bf16_to_f32(half) : f16_to_f32(half);
+    }
+    values.push_back(v);
+  }
+  return values;
+}
+
+std::vector<uint8_t> read(const rl_tensor *t, size_t bytes) {
+  std::vector<uint8_t> out(bytes);
+  EXPECT_EQ(rl_copy_to_host(out.data(), t, static_cast<int64_t>(bytes)), RL_OK) << rl_last_error();
+  return out;
+}
+
+/// What storing `v` in `dtype` keeps of it.
+float rounded(float v, int32_t dtype) {
+  return dtype == RL_F32 ? v : dtype == RL_BF16 ? bf16_to_f32(f32_to_bf16(v)) : f16_to_f32(f32_to_f16(v));
+}
+
+class CopyPairs : public testing::TestWithParam<std::tuple<int32_t, int32_t, int64_t>> {};
+
+TEST_P(CopyPairs, ConvertsToTheBit) {
+  const auto [from, to, n] = GetParam();
+  Floats x = random_floats(n, 5, RL_F32, 100);
+  const Floats special = {0.0f,      -0.0f,       1.0f,        -1.0f,   65504.0f, 1e-7f, 6e-8f,   -3e-5f, INFINITY,
+                          -INFINITY, 1.00390625f, 1.01171875f, 2049.0f, 70000.0f, 1e38f, -1e-38f, 1e-40f};
+  for (size_t i = 0; i < special.size() && i < x.size(); i++) x[x.size() - 1 - i] = special[i];
+  for (float &v : x) v = rounded(v, from);
+  Tensor tx({n}, from), ty({n}, to);
+  const std::vector<uint8_t> bytes = encode(x, from);
+  RL_CHECK(rl_copy_from_host(tx, bytes.data(), static_cast<int64_t>(bytes.size())));
+  RL_CHECK(rl_copy(ty, tx));
+  Floats want = x;
+  for (float &v : want) v = rounded(v, to);
+  const std::vector<uint8_t> got = read(ty, static_cast<size_t>(n) * (to == RL_F32 ? 4 : 2));
+  const Floats values = decode(got, to);
+  for (size_t i = 0; i < values.size(); i++) {
+    ASSERT_EQ(values[i], want[i]) << i << " of " << x[i];
+    ASSERT_EQ(std::signbit(values[i]), std::signbit(want[i])) << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Pairs, CopyPairs,
+                         testing::Combine(testing::Values(RL_F32, RL_BF16, RL_F16),
+                                          testing::Values(RL_F32, RL_BF16, RL_F16),
+                                          testing::Values(1, 17, 1000, 150001)));
+
+TEST(Copy, NotANumberStaysOne) {
+  for (int32_t from : {RL_F32, RL_BF16, RL_F16}) {
+    for (int32_t to : {RL_F32, RL_BF16, RL_F16}) {
+      // Of f32, one NaN whose upper half alone would read as infinity.
+      std::vector<uint8_t> bytes = from == RL_F32 ? std::vector<uint8_t>{1, 0, 0x80, 0x7f} : encode({NAN}, from);
+      Tensor tx({1}, from), ty({1}, to);
+      RL_CHECK(rl_copy_from_host(tx, bytes.data(), static_cast<int64_t>(bytes.size())));
+      RL_CHECK(rl_copy(ty, tx));
+      EXPECT_TRUE(std::isnan(decode(read(ty, to == RL_F32 ? 4 : 2), to)[0])) << from << " to " << to;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace rl::test

@@ -9,7 +9,8 @@ TEST_P(Embedding, PicksRowsAndAddsTheirGradients) {
   const auto [rows, n, dw, dy] = GetParam();
   const int64_t vocab = 37;
   Ints ids;
-  for (int64_t t = 0; t < rows; t++) ids.push_back(static_cast<int32_t>(t == 0 ? vocab - 1 : (t * t) % 11));  // many repeat
+  for (int64_t t = 0; t < rows; t++)
+    ids.push_back(static_cast<int32_t>(t == 0 ? vocab - 1 : (t * t) % 11));  // many repeat
   const Floats w = random_floats(vocab * n, 1, dw), g = random_floats(rows * n, 2, dy);
   Tensor tw({vocab, n}, w, dw), ty({rows, n}, dy), tids({rows}, ids), tg({rows, n}, g, dy);
   RL_CHECK(rl_embedding(ty, tw, tids));
@@ -33,12 +34,14 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Embedding,
                                           testing::Values(RL_F32, RL_BF16), testing::Values(RL_F32, RL_BF16)));
 
 TEST(EmbeddingErrors, IdsOutOfRangeLeaveTheOutputAlone) {
-  Tensor w({5, 4}, Floats(20, 1.0f)), y({3, 4}, Floats(12, 9.0f)), gw({5, 4}, Floats(20, 9.0f)), gy({3, 4}, Floats(12, 1.0f));
+  Tensor w({5, 4}, Floats(20, 1.0f)), y({3, 4}, Floats(12, 9.0f)), gw({5, 4}, Floats(20, 9.0f)),
+      gy({3, 4}, Floats(12, 1.0f));
   for (int32_t bad : {5, -1, INT32_MAX, INT32_MIN}) {
     Tensor ids({3}, Ints{0, 4, bad});
     const std::string found = "ids[2] is " + std::to_string(bad);
     expect_error(rl_embedding(y, w, ids), RL_INVALID_ARGUMENT, {"embedding", found, "expected 0 to 4"});
-    expect_error(rl_embedding_backward(gw, gy, ids), RL_INVALID_ARGUMENT, {"embedding_backward", found, "expected 0 to 4"});
+    expect_error(rl_embedding_backward(gw, gy, ids), RL_INVALID_ARGUMENT,
+                 {"embedding_backward", found, "expected 0 to 4"});
   }
   EXPECT_EQ(y.get(), Floats(12, 9.0f));
   EXPECT_EQ(gw.get(), Floats(20, 9.0f));

@@ -35,8 +35,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, GatherRows,
                                           testing::Values(RL_F32, RL_BF16)));
 
 TEST(GatherRows, Bf16GradientsAreSummedInF32AndRoundedOnce) {
-  const Floats g{1, 0.00390625f, 0.00390625f,
-                 0.00390625f};  // each too small to change a bf16 of 1, together large enough
+  const float small = 0.00390625f;  // too small to change a bf16 of 1; three of them are large enough
+  const Floats g{1, small, small, small};
   Tensor tg({4, 1}, g, RL_BF16), index({4}, Ints{1, 1, 1, 1}), gx({2, 1}, RL_BF16);
   RL_CHECK(rl_gather_rows_backward(gx, tg, index));
   EXPECT_EQ(gx.get(), (Floats{0, 1.015625f}));

@@ -7,14 +7,16 @@ TEST(KvAppend, WritesItsPlacesAndNoOthers) {
   for (int32_t dtype : {RL_F32, RL_BF16}) {
     for (int64_t t : {1, 2, 13}) {
       const int64_t slots = 4, length = 9, heads = 2, d = 5, n = heads * d, width = 2 * n + 3;
-      const Floats start = random_floats(slots * length * n, 1, dtype), start_v = random_floats(slots * length * n, 2, dtype);
+      const Floats start = random_floats(slots * length * n, 1, dtype),
+                   start_v = random_floats(slots * length * n, 2, dtype);
       const Floats fused = random_floats(t * width, 3, dtype);
       Ints at_slot, at_position;
       for (int64_t i = 0; i < t; i++) {
         at_slot.push_back(static_cast<int32_t>(3 - i % 4));
         at_position.push_back(static_cast<int32_t>(8 - i / 4 * 2));
       }
-      Tensor ck({slots, length, heads, d}, start, dtype), cv({slots, length, heads, d}, start_v, dtype), f({t, width}, fused, dtype);
+      Tensor ck({slots, length, heads, d}, start, dtype), cv({slots, length, heads, d}, start_v, dtype),
+          f({t, width}, fused, dtype);
       Tensor ts({t}, at_slot), tp({t}, at_position);
       const rl_tensor k = columns(f, 2, {t, heads, d}), v = columns(f, 2 + n, {t, heads, d});
       RL_CHECK(rl_kv_append(ck, cv, &k, &v, ts, tp));
@@ -47,23 +49,28 @@ TEST(KvAppend, SlotsOfAPaddedCache) {
 }
 
 TEST(KvAppendErrors, IndicesOutOfRangeLeaveTheCacheAlone) {
-  Tensor ck({2, 3, 1, 4}, Floats(24, 1.0f)), cv({2, 3, 1, 4}, Floats(24, 1.0f)), k({2, 1, 4}, Floats(8, 2.0f)), v({2, 1, 4}, Floats(8, 2.0f));
+  Tensor ck({2, 3, 1, 4}, Floats(24, 1.0f)), cv({2, 3, 1, 4}, Floats(24, 1.0f)), k({2, 1, 4}, Floats(8, 2.0f)),
+      v({2, 1, 4}, Floats(8, 2.0f));
   Tensor good({2}, Ints{0, 1});
   for (int32_t bad : {-1, 3, INT32_MAX, INT32_MIN}) {
     Tensor index({2}, Ints{0, bad});
     const std::string found = std::to_string(bad);
-    expect_error(rl_kv_append(ck, cv, k, v, index, good), RL_INVALID_ARGUMENT, {"kv_append", "slots[1] is " + found, "expected 0 to 1"});
-    expect_error(rl_kv_append(ck, cv, k, v, good, index), RL_INVALID_ARGUMENT, {"positions[1] is " + found, "expected 0 to 2"});
+    expect_error(rl_kv_append(ck, cv, k, v, index, good), RL_INVALID_ARGUMENT,
+                 {"kv_append", "slots[1] is " + found, "expected 0 to 1"});
+    expect_error(rl_kv_append(ck, cv, k, v, good, index), RL_INVALID_ARGUMENT,
+                 {"positions[1] is " + found, "expected 0 to 2"});
   }
   EXPECT_EQ(ck.get(), Floats(24, 1.0f));
   EXPECT_EQ(cv.get(), Floats(24, 1.0f));
 }
 
 TEST(KvAppendErrors, NamesWhatIsWrong) {
-  Tensor ck({2, 3, 1, 4}), cv({2, 3, 1, 4}), cs({2, 3, 1, 5}), k({2, 1, 4}), v({2, 1, 4}), half({2, 1, 4}, RL_BF16), w({2, 1, 5});
+  Tensor ck({2, 3, 1, 4}), cv({2, 3, 1, 4}), cs({2, 3, 1, 5}), k({2, 1, 4}), v({2, 1, 4}), half({2, 1, 4}, RL_BF16),
+      w({2, 1, 5});
   Tensor i({2}, Ints{0, 1}), j({3}, Ints{0, 1, 1});
   expect_error(rl_kv_append(nullptr, cv, k, v, i, i), RL_INVALID_ARGUMENT, {"cacheK", "null"});
-  expect_error(rl_kv_append(ck, cs, k, v, i, i), RL_INVALID_ARGUMENT, {"cacheV", "expected shape [2,3,1,4]", "found [2,3,1,5]"});
+  expect_error(rl_kv_append(ck, cs, k, v, i, i), RL_INVALID_ARGUMENT,
+               {"cacheV", "expected shape [2,3,1,4]", "found [2,3,1,5]"});
   expect_error(rl_kv_append(ck, cv, half, v, i, i), RL_INVALID_ARGUMENT, {"k", "expected dtype f32", "found bf16"});
   expect_error(rl_kv_append(ck, cv, k, w, i, i), RL_INVALID_ARGUMENT, {"v", "found [2,1,5]"});
   expect_error(rl_kv_append(ck, cv, k, v, j, i), RL_INVALID_ARGUMENT, {"slots", "expected shape [2]", "found [3]"});

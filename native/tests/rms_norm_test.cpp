@@ -48,7 +48,8 @@ TEST_P(RmsNorm, MatchesReferenceAndCentralDifferences) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, RmsNorm,
-                         testing::Combine(testing::Values(1, 3, 17), testing::Values(1, 15, 64, 97), testing::Values(RL_F32, RL_BF16)));
+                         testing::Combine(testing::Values(1, 3, 17), testing::Values(1, 15, 64, 97),
+                                          testing::Values(RL_F32, RL_BF16)));
 
 TEST(RmsNormErrors, NamesOpArgumentExpectedAndFound) {
   Tensor x({3, 8}), y({3, 8}), w({7});

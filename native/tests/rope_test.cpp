@@ -28,7 +28,8 @@ TEST_P(Rope, RotatesAndRotatesBack) {
   for (int64_t t = 0; t < rows; t++) {
     for (int64_t part = 0; part < 2; part++) {
       for (int64_t i = 0; i < d / 2; i++) {
-        const double angle = positions[static_cast<size_t>(t)] * std::pow(1e5, -2.0 * static_cast<double>(i) / static_cast<double>(d));
+        const double angle =
+            positions[static_cast<size_t>(t)] * std::pow(1e5, -2.0 * static_cast<double>(i) / static_cast<double>(d));
         angles.push_back(part ? std::sin(angle) : std::cos(angle));
       }
     }
@@ -66,8 +67,8 @@ TEST_P(Rope, RotatesAndRotatesBack) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Rope,
-                         testing::Combine(testing::Values(1, 7, 130), testing::Values(1, 3), testing::Values(2, 16, 64, 80, 128),
-                                          testing::Values(RL_F32, RL_BF16)));
+                         testing::Combine(testing::Values(1, 7, 130), testing::Values(1, 3),
+                                          testing::Values(2, 16, 64, 80, 128), testing::Values(RL_F32, RL_BF16)));
 
 TEST(RopeTable, BigPositionsKeepTheirDigits) {
   const Ints positions = {0, 1, 1000000, 16777217, 1 << 30, INT32_MAX};
@@ -78,9 +79,11 @@ TEST(RopeTable, BigPositionsKeepTheirDigits) {
   for (int64_t t = 0; t < rows; t++) {
     for (int64_t i = 0; i < d / 2; i++) {
       // Two floats hold 48 bits of the frequency: 2^31 * 2^-49 of an angle at most.
-      const double angle = positions[static_cast<size_t>(t)] * std::pow(1e4, -2.0 * static_cast<double>(i) / static_cast<double>(d));
+      const double angle =
+          positions[static_cast<size_t>(t)] * std::pow(1e4, -2.0 * static_cast<double>(i) / static_cast<double>(d));
       EXPECT_NEAR(static_cast<double>(got[static_cast<size_t>(t * d + i)]), std::cos(angle), 5e-6) << t << " " << i;
-      EXPECT_NEAR(static_cast<double>(got[static_cast<size_t>(t * d + d / 2 + i)]), std::sin(angle), 5e-6) << t << " " << i;
+      EXPECT_NEAR(static_cast<double>(got[static_cast<size_t>(t * d + d / 2 + i)]), std::sin(angle), 5e-6)
+          << t << " " << i;
     }
   }
 }
@@ -88,9 +91,11 @@ TEST(RopeTable, BigPositionsKeepTheirDigits) {
 TEST(RopeErrors, NamesWhatIsWrong) {
   Tensor table({3, 8}), tf({2, 4}, Floats(8, 1.0f)), good({3}, Ints{0, 1, 2}), bad({3}, Ints{0, -1, 2});
   expect_error(rl_rope_table(table, bad, tf), RL_INVALID_ARGUMENT, {"rope_table", "positions[1] is -1", "expected 0"});
-  Tensor narrow({3, 6}), one({1, 8}), x({3, 2, 8}), y({3, 2, 8}), odd({3, 2, 7}), half({3, 2, 8}, RL_BF16), flat({3, 16});
+  Tensor narrow({3, 6}), one({1, 8}), x({3, 2, 8}), y({3, 2, 8}), odd({3, 2, 7}), half({3, 2, 8}, RL_BF16),
+      flat({3, 16});
   expect_error(rl_rope_table(narrow, good, tf), RL_INVALID_ARGUMENT, {"table", "expected shape [3,8]", "found [3,6]"});
-  expect_error(rl_rope_table(table, good, one), RL_INVALID_ARGUMENT, {"invFreq", "expected shape [2,*]", "found [1,8]"});
+  expect_error(rl_rope_table(table, good, one), RL_INVALID_ARGUMENT,
+               {"invFreq", "expected shape [2,*]", "found [1,8]"});
   expect_error(rl_rope_table(nullptr, good, tf), RL_INVALID_ARGUMENT, {"table", "null"});
   expect_error(rl_rope(y, nullptr, table, 0), RL_INVALID_ARGUMENT, {"rope", "x", "null"});
   expect_error(rl_rope(y, flat, table, 0), RL_INVALID_ARGUMENT, {"x", "rank 3", "[3,16]"});

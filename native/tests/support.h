@@ -67,7 +67,9 @@ class Tensor {
     bytes_ = elements_ * size;
     EXPECT_EQ(rl_buffer_alloc(&t_.buffer, device(), bytes_), RL_OK) << rl_last_error();
   }
-  Tensor(std::vector<int64_t> shape, const Floats &values, int32_t dtype = RL_F32) : Tensor(std::move(shape), dtype) { set(values); }
+  Tensor(std::vector<int64_t> shape, const Floats &values, int32_t dtype = RL_F32) : Tensor(std::move(shape), dtype) {
+    set(values);
+  }
   Tensor(std::vector<int64_t> shape, const Ints &values) : Tensor(std::move(shape), RL_I32) {
     EXPECT_EQ(static_cast<int64_t>(values.size()), elements_);
     EXPECT_EQ(rl_copy_from_host(&t_, values.data(), bytes_), RL_OK) << rl_last_error();
@@ -129,6 +131,29 @@ class WeightHandle {
   rl_weight handle_ = 0;
 };
 
+/// A view of `shape` whose rows are columns of a wider matrix: it starts at column `from` and keeps the matrix's row stride.
+inline rl_tensor columns(const rl_tensor *matrix, int64_t from, const std::vector<int64_t> &shape) {
+  rl_tensor view = *matrix;
+  view.offset += from * (view.dtype == RL_BF16 || view.dtype == RL_F16 ? 2 : view.dtype == RL_U8 ? 1 : 4);
+  view.rank = static_cast<int32_t>(shape.size());
+  int64_t stride = 1;
+  for (int i = view.rank - 1; i >= 0; i--) {
+    view.shape[i] = shape[static_cast<size_t>(i)];
+    view.stride[i] = i == 0 ? matrix->stride[0] : stride;
+    stride *= view.shape[i];
+  }
+  return view;
+}
+
+/// Columns from .. from + n of a dense [rows, width] matrix.
+inline Floats slice(const Floats &matrix, int64_t width, int64_t from, int64_t n) {
+  Floats out;
+  for (size_t row = 0; row < matrix.size(); row += static_cast<size_t>(width)) {
+    for (int64_t i = 0; i < n; i++) out.push_back(matrix[row + static_cast<size_t>(from + i)]);
+  }
+  return out;
+}
+
 /// Normal numbers, rounded to bf16 if the tensor they are for is bf16: then the reference sees what the kernel sees.
 inline Floats random_floats(int64_t n, uint32_t seed, int32_t dtype = RL_F32, float scale = 1) {
   std::mt19937 engine(seed);
@@ -152,7 +177,8 @@ inline void expect_close(const Floats &got, const Floats &want, double atol, dou
 }
 
 /// bf16: |got - want| <= 2e-2 of the largest |want|, the golden set's rule. f32: 1e-5 + 1e-4 |want|; gradients ten times that.
-inline void expect_matches(const Floats &got, const Floats &want, int32_t dtype, const std::string &what, bool gradient = false) {
+inline void expect_matches(const Floats &got, const Floats &want, int32_t dtype, const std::string &what,
+                           bool gradient = false) {
   if (dtype == RL_BF16) {
     double largest = 0;
     for (float w : want) largest = std::max(largest, std::abs(static_cast<double>(w)));
@@ -190,7 +216,8 @@ inline std::vector<double> doubles(const Floats &x) { return {x.begin(), x.end()
 inline void expect_error(rl_status got, rl_status status, const std::vector<std::string> &parts) {
   EXPECT_EQ(got, status);
   const std::string text = rl_last_error();
-  for (const std::string &part : parts) EXPECT_NE(text.find(part), std::string::npos) << "'" << text << "' lacks '" << part << "'";
+  for (const std::string &part : parts)
+    EXPECT_NE(text.find(part), std::string::npos) << "'" << text << "' lacks '" << part << "'";
 }
 
 }  // namespace rl::test

@@ -13,7 +13,8 @@ TEST_P(Swiglu, MatchesReferenceAndCentralDifferences) {
   const Floats both = random_floats(rows * 2 * n, 1, dtype, 3), g = random_floats(rows * n, 2, dtype);
   const Floats gate = slice(both, 2 * n, 0, n), up = slice(both, 2 * n, n, n);
   Tensor tboth({rows, 2 * n}, both, dtype), tg({rows, n}, g, dtype), ty({rows, n}, dtype);
-  const rl_tensor vgate = columns(tboth, 0, {rows, n}), vup = columns(tboth, n, {rows, n});  // as a fused layer leaves them
+  const rl_tensor vgate = columns(tboth, 0, {rows, n}),
+                  vup = columns(tboth, n, {rows, n});  // as a fused layer leaves them
   RL_CHECK(rl_swiglu(ty, &vgate, &vup));
   std::vector<double> y(total);
   for (size_t i = 0; i < total; i++) y[i] = silu(static_cast<double>(gate[i])) * static_cast<double>(up[i]);
@@ -34,7 +35,8 @@ TEST_P(Swiglu, MatchesReferenceAndCentralDifferences) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Swiglu,
-                         testing::Combine(testing::Values(1, 3, 170), testing::Values(1, 15, 64, 131), testing::Values(RL_F32, RL_BF16)));
+                         testing::Combine(testing::Values(1, 3, 170), testing::Values(1, 15, 64, 131),
+                                          testing::Values(RL_F32, RL_BF16)));
 
 TEST(Swiglu, FarFromZero) {
   const Floats gate = {-1000, -104, -90, -88, -20, -1e-20f, 0, 1e-20f, 20, 88, 90, 1000, 3e38f, -3e38f};

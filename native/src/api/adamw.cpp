@@ -27,7 +27,8 @@ rl_status rl_adamw(const rl_tensor *param, const rl_tensor *m, const rl_tensor *
     RL_REQUIRE(c.beta1 >= 0 && c.beta1 < 1 && c.beta2 >= 0 && c.beta2 < 1,
                "config.beta1, beta2: expected 0 to below 1, found %g and %g", static_cast<double>(c.beta1),
                static_cast<double>(c.beta2));
-    RL_REQUIRE(!(c.max_grad_norm > 0) || norm, "norm: expected a tensor, since config.max_grad_norm is given; found null");
+    RL_REQUIRE(!(c.max_grad_norm > 0) || norm,
+               "norm: expected a tensor, since config.max_grad_norm is given; found null");
     op.no_alias();
     if (p.elements() > 0) op.device().ops.adamw(op.device(), p, vm, vv, g, vn, c);
   });

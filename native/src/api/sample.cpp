@@ -20,7 +20,8 @@ rl_status rl_sample(const rl_tensor *ids, const rl_tensor *logp, const rl_tensor
       sup = op.input("suppress", suppress).dtype(RL_I32).rank(1).dense();
       al = op.input("allow", allow).dtype(RL_I32).shape({rows}).dense();
     }
-    RL_REQUIRE(c.temperature >= 0, "config.temperature: expected 0 or more, found %g", static_cast<double>(c.temperature));
+    RL_REQUIRE(c.temperature >= 0, "config.temperature: expected 0 or more, found %g",
+               static_cast<double>(c.temperature));
     RL_REQUIRE(c.top_k >= 0, "config.top_k: expected 0 or more, found %d", c.top_k);
     RL_REQUIRE(c.top_p > 0 && c.top_p <= 1, "config.top_p: expected more than 0, at most 1, found %g",
                static_cast<double>(c.top_p));

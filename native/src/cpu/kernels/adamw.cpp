@@ -29,7 +29,7 @@ void adamw(Device &device, View param, View m, View v, View grad, View norm, con
   float clip = 1;
   if (c.max_grad_norm > 0) {
     clip = c.max_grad_norm / (norm.f32()[0] + 1e-6f);
-    clip = clip < 1 ? clip : 1;
+    clip = clip > 1 ? 1 : clip;  // NaN stays NaN, as in torch
   }
   const double correction1 = 1 - __builtin_pow(static_cast<double>(c.beta1), c.step);
   const double correction2 = 1 - __builtin_pow(static_cast<double>(c.beta2), c.step);

@@ -9,7 +9,8 @@ namespace {
 void require_no_empty_sequence(View cu) {
   for (int64_t b = 0; b + 1 < cu.elements(); b++) {
     if (cu.i32()[b] == cu.i32()[b + 1]) {
-      fail(RL_INVALID_ARGUMENT, "cu_seqlens: sequence %lld is empty, expected at least one token", static_cast<long long>(b));
+      fail(RL_INVALID_ARGUMENT, "cu_seqlens: sequence %lld is empty, expected at least one token",
+           static_cast<long long>(b));
     }
   }
 }
@@ -82,8 +83,8 @@ void whiten(Device &, View y, View x, bool shiftMean) {
   }
 }
 
-void ppo_loss(Device &, View stats, View gradLogp, View gradValues, View logp, View oldLogp, View values, View oldValues,
-              View advantages, View returns, const rl_ppo_config &c) {
+void ppo_loss(Device &, View stats, View gradLogp, View gradValues, View logp, View oldLogp, View values,
+              View oldValues, View advantages, View returns, const rl_ppo_config &c) {
   const int64_t n = logp.elements();
   const double count = static_cast<double>(n), eps = static_cast<double>(c.cliprange);
   const double epsV = static_cast<double>(c.cliprange_value), scale = static_cast<double>(c.grad_scale) / count;

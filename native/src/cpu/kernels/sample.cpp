@@ -105,7 +105,7 @@ int64_t sample_row(const Row &row, int64_t n, const rl_sample_config &c, const i
   const float inverse = greedy ? 1.0f : 1.0f / c.temperature;
   float *z = row.z, *p = row.p;
   RL_SIMD
-  for (int64_t i = 0; i < n; i++) z[i] = row.logits[i] * inverse;
+  for (int64_t i = 0; i < n; i++) z[i] = row.logits[i] * inverse + 0.0f;  // -0 becomes 0: equals have equal keys
   int nan = 0;
 #pragma omp simd reduction(| : nan)
   for (int64_t i = 0; i < n; i++) nan |= z[i] != z[i] ? 1 : 0;
@@ -173,7 +173,8 @@ void sample(Device &device, View ids, View logp, View logits, View streams, View
   }
   for (int64_t b = 0; b < rows; b++) {
     if (ids.i32()[b] < 0) {
-      fail(RL_INVALID_ARGUMENT, "logits: row %lld holds NaN, infinity, or nothing to choose from", static_cast<long long>(b));
+      fail(RL_INVALID_ARGUMENT, "logits: row %lld holds NaN, infinity, or nothing to choose from",
+           static_cast<long long>(b));
     }
   }
 }

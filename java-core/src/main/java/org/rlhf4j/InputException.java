@@ -3,8 +3,9 @@ package org.rlhf4j;
 import java.nio.file.Path;
 
 /**
- * What the user gave is wrong: a flag, a configuration key, a line of data, a model file. The launcher prints the
- * message as it is and exits with code 2. The message says what is wrong, where, what was expected and what was found.
+ * What the user gave is wrong: a flag, a configuration key, a line of data, a model file. The
+ * launcher prints the message as it is and exits with code 2. The message says what is wrong,
+ * where, what was expected and what was found.
  */
 public final class InputException extends RuntimeException {
   private static final long serialVersionUID = 1L;

@@ -8,7 +8,9 @@ public final class Native {
 
   private Native() {}
 
-  /** Loads the native library if that has not happened; fails with a message that says what to do. */
+  /**
+   * Loads the native library if that has not happened; fails with a message that says what to do.
+   */
   public static void load() {
     Holder.ensure();
   }

@@ -1,6 +1,9 @@
 package org.rlhf4j.bindings;
 
-/** A native call refused its arguments or failed. The message names op, argument, expected and found. */
+/**
+ * A native call refused its arguments or failed. The message names op, argument, expected and
+ * found.
+ */
 public final class NativeException extends RuntimeException {
   private static final long serialVersionUID = 1L;
 

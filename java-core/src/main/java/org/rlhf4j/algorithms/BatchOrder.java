@@ -3,8 +3,9 @@ package org.rlhf4j.algorithms;
 import java.util.SplittableRandom;
 
 /**
- * Which examples a step sees: a fresh permutation every epoch, drawn from (seed, epoch) alone, so that a resumed run goes on where
- * the first one stopped. The last batch of an epoch may be smaller.
+ * Which examples a step sees: a fresh permutation every epoch, drawn from (seed, epoch) alone, so
+ * that a resumed run goes on where the first one stopped. The last batch of an epoch may be
+ * smaller.
  *
  * @param shuffle false: the order of the file
  */

@@ -5,7 +5,10 @@ import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.tensor.Tensor;
 
-/** The maths of PPO between scoring and updating, on packed response tokens. DESIGN §4, steps 3 and 4. */
+/**
+ * The maths of PPO between scoring and updating, on packed response tokens. DESIGN §4, steps 3 and
+ * 4.
+ */
 public final class PpoMath {
   private PpoMath() {}
 
@@ -19,7 +22,8 @@ public final class PpoMath {
   public record Advantages(Tensor rewards, Tensor advantages, Tensor returns) {}
 
   /**
-   * Shapes the rewards, then generalised advantage estimation, then whitening over all valid tokens of the batch.
+   * Shapes the rewards, then generalised advantage estimation, then whitening over all valid tokens
+   * of the batch.
    *
    * @param scores f32 [B], after clipping and normalisation
    */
@@ -47,8 +51,29 @@ public final class PpoMath {
     return new Advantages(rewards, advantages, returns);
   }
 
-  /** 1 − mean((V−R)²) / var(R): how much of the returns' spread the values explain. */
-  public static double explainedVariance(double valueError, double returnsVariance) {
-    return returnsVariance == 0 ? 0 : 1 - valueError / returnsVariance;
+  /**
+   * 1 − var(R − V) / var(R): how much of the returns' spread the values of the rollout had
+   * foreseen.
+   */
+  public static double explainedVariance(float[] values, float[] returns) {
+    float[] left = new float[returns.length];
+    for (int i = 0; i < left.length; i++) {
+      left[i] = returns[i] - values[i];
+    }
+    double spread = variance(returns);
+    return spread == 0 ? 0 : 1 - variance(left) / spread;
+  }
+
+  private static double variance(float[] xs) {
+    double mean = 0;
+    for (float x : xs) {
+      mean += x;
+    }
+    mean /= xs.length;
+    double sum = 0;
+    for (float x : xs) {
+      sum += (x - mean) * (x - mean);
+    }
+    return sum / xs.length;
   }
 }

@@ -4,12 +4,12 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import org.rlhf4j.bindings.c.Rlhf4j;
+import org.rlhf4j.tensor.PpoLossStats;
 
 /** Gathers one PPO batch's statistics, and gives them TRL's names. */
 final class PpoStats {
-  static final int COUNT = Rlhf4j.RL_PPO_STATS();
-  static final int POLICYKL = Rlhf4j.RL_PPO_POLICYKL();
+  static final int COUNT = PpoLossStats.COUNT;
+  static final int POLICYKL = PpoLossStats.POLICYKL;
 
   /** The loss kernel leaves the last place free; the entropy of a minibatch travels there. */
   static final int ENTROPY = COUNT - 1;
@@ -48,9 +48,15 @@ final class PpoStats {
     }
   }
 
-  /** Takes in the batch's objective; tells its KL: the mean over responses of the sum over tokens. */
+  /**
+   * Takes in the batch's objective; tells its KL: the mean over responses of the sum over tokens.
+   */
   double batch(
-      List<Trajectory> trajectories, Scores judged, float[] shaped, PpoMath.Advantages gae, double klCoef) {
+      List<Trajectory> trajectories,
+      Scores judged,
+      float[] shaped,
+      PpoMath.Advantages gae,
+      double klCoef) {
     float[] kl = judged.kl().toFloats();
     float[] entropy = judged.entropy().toFloats();
     float[] returns = gae.returns().toFloats();
@@ -76,6 +82,9 @@ final class PpoStats {
     objective.put("objective/rlhf_reward", shapedSum / b - klCoef * klSum / b);
     objective.put("objective/kl_coef", klCoef);
     objective.put("ppo/returns/mean", mean(returns));
+    objective.put(
+        "ppo/val/explained_variance",
+        PpoMath.explainedVariance(judged.values().toFloats(), returns));
     objective.put("ppo/advantages/mean", mean(advantages));
     objective.put("tokens/responses_len_mean", (double) responseTokens / b);
     return klSum / b;
@@ -88,23 +97,21 @@ final class PpoStats {
   Map<String, Object> metrics(double learningRate, double epoch) {
     long end = System.nanoTime();
     Map<String, Object> m = new LinkedHashMap<>(objective);
-    m.put("ppo/loss/policy", mean(Rlhf4j.RL_PPO_LOSS_POLICY()));
-    m.put("ppo/loss/value", mean(Rlhf4j.RL_PPO_LOSS_VALUE()));
-    m.put("ppo/loss/total", mean(Rlhf4j.RL_PPO_LOSS_TOTAL()));
-    m.put("ppo/policy/clipfrac", mean(Rlhf4j.RL_PPO_POLICY_CLIPFRAC()));
-    m.put("ppo/policy/approxkl", mean(Rlhf4j.RL_PPO_APPROXKL()));
+    m.put("ppo/loss/policy", mean(PpoLossStats.LOSS_POLICY));
+    m.put("ppo/loss/value", mean(PpoLossStats.LOSS_VALUE));
+    m.put("ppo/loss/total", mean(PpoLossStats.LOSS_TOTAL));
+    m.put("ppo/policy/clipfrac", mean(PpoLossStats.POLICY_CLIPFRAC));
+    m.put("ppo/policy/approxkl", mean(PpoLossStats.APPROXKL));
     m.put("ppo/policy/policykl", mean(POLICYKL));
-    m.put("ppo/policy/ratio_mean", mean(Rlhf4j.RL_PPO_RATIO_MEAN()));
-    m.put("ppo/policy/first_ratio_mean", minibatches.get(0)[Rlhf4j.RL_PPO_RATIO_MEAN()]);
+    m.put("ppo/policy/ratio_mean", mean(PpoLossStats.RATIO_MEAN));
+    m.put("ppo/policy/first_ratio_mean", minibatches.get(0)[PpoLossStats.RATIO_MEAN]);
     m.put("ppo/policy/entropy", mean(ENTROPY));
-    m.put("ppo/val/clipfrac", mean(Rlhf4j.RL_PPO_VALUE_CLIPFRAC()));
-    double error = mean(Rlhf4j.RL_PPO_VALUE_ERROR());
+    m.put("ppo/val/clipfrac", mean(PpoLossStats.VALUE_CLIPFRAC));
+    m.put("ppo/val/error", mean(PpoLossStats.VALUE_ERROR));
+    m.put("ppo/val/mean", mean(PpoLossStats.VALUE_MEAN));
     m.put(
-        "ppo/val/explained_variance",
-        PpoMath.explainedVariance(error, mean(Rlhf4j.RL_PPO_RETURNS_VAR())));
-    m.put("ppo/val/error", error);
-    m.put("ppo/val/mean", mean(Rlhf4j.RL_PPO_VALUE_MEAN()));
-    m.put("ppo/skipped_minibatches", minibatches.stream().mapToInt(s -> (int) s[Rlhf4j.RL_PPO_SKIPPED()]).sum());
+        "ppo/skipped_minibatches",
+        minibatches.stream().mapToInt(s -> (int) s[PpoLossStats.SKIPPED]).sum());
     m.put("val/num_eos_tokens", eos);
     m.put("loss", m.get("ppo/loss/total"));
     m.put("learning_rate", learningRate);

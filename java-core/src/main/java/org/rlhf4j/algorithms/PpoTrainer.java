@@ -29,7 +29,10 @@ import org.rlhf4j.tensor.PpoLossConfig;
 import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.tensor.Tensor;
 
-/** Proximal policy optimisation with a KL penalty against a reference. DESIGN §4; each {@link #step} is one batch of queries. */
+/**
+ * Proximal policy optimisation with a KL penalty against a reference. DESIGN §4; each {@link #step}
+ * is one batch of queries.
+ */
 public final class PpoTrainer implements Trainer {
   private final Policy policy;
   private final RolloutSource source;
@@ -44,7 +47,10 @@ public final class PpoTrainer implements Trainer {
   private final MinibatchOrder minibatches;
   private long step;
 
-  /** Sees every minibatch's statistics and gradient norm: for tests that follow a trajectory update by update. */
+  /**
+   * Sees every minibatch's statistics and gradient norm: for tests that follow a trajectory update
+   * by update.
+   */
   BiConsumer<float[], Double> onMinibatch = (stats, norm) -> {};
 
   /** The order in which an epoch goes through a batch's trajectories. */
@@ -73,7 +79,10 @@ public final class PpoTrainer implements Trainer {
         onRollouts,
         (step, epoch, n) ->
             BatchOrder.permutation(
-                n, ~config.training().seed(), step * config.ppoEpochs() + epoch, config.training().shuffle()));
+                n,
+                ~config.training().seed(),
+                step * config.ppoEpochs() + epoch,
+                config.training().shuffle()));
   }
 
   PpoTrainer(
@@ -89,13 +98,20 @@ public final class PpoTrainer implements Trainer {
     this.source = source;
     this.config = config;
     this.onRollouts = onRollouts;
-    scorer = new RolloutScorer(policy, reference, reward, config.klPenalty(), (float) config.temperature());
+    scorer =
+        new RolloutScorer(
+            policy, reference, reward, config.klPenalty(), (float) config.temperature());
     optimizer = new AdamW(policy.adapter().parameters(), Settings.hyper(config.training()));
     order =
         new BatchOrder(
-            source.size(), config.training().batchSize(), config.training().seed(), config.training().shuffle());
+            source.size(),
+            config.training().batchSize(),
+            config.training().seed(),
+            config.training().shuffle());
     schedule = Settings.schedule(config.training(), totalSteps());
-    kl = new KlController(config.initKlCoef(), config.adapKlCtrl(), config.target(), config.horizon());
+    kl =
+        new KlController(
+            config.initKlCoef(), config.adapKlCtrl(), config.target(), config.horizon());
   }
 
   @Override
@@ -142,7 +158,10 @@ public final class PpoTrainer implements Trainer {
     }
   }
 
-  /** Scores after the penalty for responses without an end, normalisation and clipping, each where configured. */
+  /**
+   * Scores after the penalty for responses without an end, normalisation and clipping, each where
+   * configured.
+   */
   private float[] shapedScores(List<Trajectory> trajectories, float[] raw) {
     float[] scores = raw.clone();
     for (int i = 0; i < scores.length; i++) {
@@ -196,7 +215,12 @@ public final class PpoTrainer implements Trainer {
 
   /** Adds the gradient of one minibatch; tells the loss kernel's statistics. */
   private float[] accumulate(
-      List<Trajectory> trajectories, int[] part, Scores judged, Advantages gae, long round, float gradScale) {
+      List<Trajectory> trajectories,
+      int[] part,
+      Scores judged,
+      Advantages gae,
+      long round,
+      float gradScale) {
     CausalLm base = policy.base();
     List<Trajectory> chosen = Arrays.stream(part).mapToObj(trajectories::get).toList();
     ResponseRows rows = ResponseRows.of(chosen);
@@ -211,7 +235,12 @@ public final class PpoTrainer implements Trainer {
       Var predicting = GatherRows.apply(g, hidden, scope.of(rows.rows()));
       Head.Logprobs now =
           Head.logprobs(
-              g, predicting, base.head(), null, scope.of(rows.targets()), (float) config.temperature());
+              g,
+              predicting,
+              base.head(),
+              null,
+              scope.of(rows.targets()),
+              (float) config.temperature());
       Var values = policy.values(g, predicting);
 
       Tensor index = scope.of(positions(trajectories, part));
@@ -257,7 +286,9 @@ public final class PpoTrainer implements Trainer {
     return (float) (sum / xs.length);
   }
 
-  /** Where the tokens of the trajectories {@code part} lie among the batch's packed response tokens. */
+  /**
+   * Where the tokens of the trajectories {@code part} lie among the batch's packed response tokens.
+   */
   private static int[] positions(List<Trajectory> trajectories, int[] part) {
     int[] starts = ResponseRows.of(trajectories).starts();
     List<Integer> index = new ArrayList<>();

@@ -3,8 +3,8 @@ package org.rlhf4j.algorithms;
 import java.util.List;
 
 /**
- * Where the responses' tokens lie among packed rows. The row that predicts token i is the one before it, and the value that
- * judges token i is read there too.
+ * Where the responses' tokens lie among packed rows. The row that predicts token i is the one
+ * before it, and the value that judges token i is read there too.
  *
  * @param rows [N] of the packed sequences: the row before each response token
  * @param targets [N] the response tokens

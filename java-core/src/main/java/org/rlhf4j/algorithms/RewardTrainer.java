@@ -21,7 +21,8 @@ import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.Tensor;
 
 /**
- * Reward-model training from preference pairs: −log σ(chosen − rejected), with chosen and rejected of a batch in one packed forward.
+ * Reward-model training from preference pairs: −log σ(chosen − rejected), with chosen and rejected
+ * of a batch in one packed forward.
  */
 public final class RewardTrainer implements Trainer {
   private final RewardModel model;
@@ -67,7 +68,9 @@ public final class RewardTrainer implements Trainer {
     int tokens = 0;
     for (int from = 0; from < chosen.length; from += micro) {
       List<Preference> batch =
-          Arrays.stream(chosen, from, Math.min(chosen.length, from + micro)).mapToObj(data::get).toList();
+          Arrays.stream(chosen, from, Math.min(chosen.length, from + micro))
+              .mapToObj(data::get)
+              .toList();
       double share = (double) batch.size() / chosen.length;
       float[] stats = accumulate(batch, (float) share);
       loss += share * stats[0];
@@ -89,7 +92,9 @@ public final class RewardTrainer implements Trainer {
     return metrics;
   }
 
-  /** Adds {@code share} of the batch's mean gradient. Tells loss, accuracy, margin and mean score. */
+  /**
+   * Adds {@code share} of the batch's mean gradient. Tells loss, accuracy, margin and mean score.
+   */
   private float[] accumulate(List<Preference> batch, float share) {
     int b = batch.size();
     try (Graph g = Graph.training(model.base().device())) {
@@ -97,7 +102,8 @@ public final class RewardTrainer implements Trainer {
       batch.forEach(p -> sequences.add(p.chosenIds()));
       batch.forEach(p -> sequences.add(p.rejectedIds()));
       PackedBatch packed =
-          PackedBatch.of(g.scope(), sequences, model.adapter()).withDropout(config.training().seed(), step);
+          PackedBatch.of(g.scope(), sequences, model.adapter())
+              .withDropout(config.training().seed(), step);
       int[] last = new int[2 * b];
       for (int i = 0; i < last.length; i++) {
         last[i] = packed.starts()[i + 1] - 1;
@@ -124,7 +130,10 @@ public final class RewardTrainer implements Trainer {
   @Override
   public void save(Path folder) throws IOException {
     TrainerState.save(
-        folder, model.adapter().parameters(), optimizer, Json.MAPPER.createObjectNode().put("step", step));
+        folder,
+        model.adapter().parameters(),
+        optimizer,
+        Json.MAPPER.createObjectNode().put("step", step));
   }
 
   @Override

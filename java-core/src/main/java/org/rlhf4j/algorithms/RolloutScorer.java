@@ -17,8 +17,9 @@ import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.tensor.Tensor;
 
 /**
- * Scores rollouts in one shared pass: each trajectory goes through the base once per role, all roles side by side in one packed
- * batch, so that the base's matrices are read once for policy, reference and reward.
+ * Scores rollouts in one shared pass: each trajectory goes through the base once per role, all
+ * roles side by side in one packed batch, so that the base's matrices are read once for policy,
+ * reference and reward.
  */
 public final class RolloutScorer {
   private final Policy policy;
@@ -33,7 +34,11 @@ public final class RolloutScorer {
    * @param klPenalty kl, abs, mse, k3 or full
    */
   public RolloutScorer(
-      Policy policy, LoraAdapter reference, RewardModel reward, String klPenalty, float temperature) {
+      Policy policy,
+      LoraAdapter reference,
+      RewardModel reward,
+      String klPenalty,
+      float temperature) {
     this.policy = policy;
     this.reference = reference;
     this.reward = reward;
@@ -84,7 +89,8 @@ public final class RolloutScorer {
     return new Scores(logp, refLogp, kl, values, entropy, scores, scope.of(all.starts()));
   }
 
-  private record Pass(Tensor logp, Tensor refLogp, Tensor fullKl, Tensor values, Tensor entropy, Tensor scores) {}
+  private record Pass(
+      Tensor logp, Tensor refLogp, Tensor fullKl, Tensor values, Tensor entropy, Tensor scores) {}
 
   private Pass pass(Graph g, List<int[]> sequences, ResponseRows rows, boolean withReward) {
     CausalLm base = policy.base();
@@ -104,11 +110,15 @@ public final class RolloutScorer {
     Tensor targets = scope.of(rows.targets());
     Tensor policyRows = gather(g, hidden.rows(0, role), index);
     Tensor referenceRows = gather(g, hidden.rows(role, 2 * role), index);
-    Head.Logprobs mine = Head.logprobs(g, g.constant(policyRows), base.head(), null, targets, temperature);
-    Head.Logprobs theirs = Head.logprobs(g, g.constant(referenceRows), base.head(), null, targets, temperature);
+    Head.Logprobs mine =
+        Head.logprobs(g, g.constant(policyRows), base.head(), null, targets, temperature);
+    Head.Logprobs theirs =
+        Head.logprobs(g, g.constant(referenceRows), base.head(), null, targets, temperature);
     Var values = policy.values(g, g.constant(policyRows));
     Tensor fullKl =
-        klPenalty.equals("full") ? Head.fullKl(g, policyRows, referenceRows, base.head(), temperature) : null;
+        klPenalty.equals("full")
+            ? Head.fullKl(g, policyRows, referenceRows, base.head(), temperature)
+            : null;
     Tensor scores = null;
     if (withReward) {
       int[] last = new int[b];
@@ -117,7 +127,8 @@ public final class RolloutScorer {
       }
       scores = reward.scores(g, g.constant(hidden), scope.of(last)).value();
     }
-    return new Pass(mine.logp().value(), theirs.logp().value(), fullKl, values.value(), mine.entropy(), scores);
+    return new Pass(
+        mine.logp().value(), theirs.logp().value(), fullKl, values.value(), mine.entropy(), scores);
   }
 
   private static Tensor gather(Graph g, Tensor hidden, Tensor index) {

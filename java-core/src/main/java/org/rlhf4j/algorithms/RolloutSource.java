@@ -14,6 +14,9 @@ public interface RolloutSource {
   /** How many queries (or recorded rollouts) there are. */
   int size();
 
-  /** Trajectories for these queries. {@code batch} counts batches from 0: the same batch is sampled the same way again. */
+  /**
+   * Trajectories for these queries. {@code batch} counts batches from 0: the same batch is sampled
+   * the same way again.
+   */
   Rollout rollout(int[] queries, long batch);
 }

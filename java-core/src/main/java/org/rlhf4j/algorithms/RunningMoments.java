@@ -1,6 +1,9 @@
 package org.rlhf4j.algorithms;
 
-/** Mean and standard deviation of all scores so far, batch by batch, as TRL keeps them. (Chan et al. 1979) */
+/**
+ * Mean and standard deviation of all scores so far, batch by batch, as TRL keeps them. (Chan et al.
+ * 1979)
+ */
 public final class RunningMoments {
   private double mean;
   private double variance = 1;
@@ -20,7 +23,8 @@ public final class RunningMoments {
     batchVariance /= xs.length;
     double delta = batchMean - mean;
     double total = count + xs.length;
-    double m2 = variance * count + batchVariance * xs.length + delta * delta * count * xs.length / total;
+    double m2 =
+        variance * count + batchVariance * xs.length + delta * delta * count * xs.length / total;
     mean += delta * xs.length / total;
     variance = m2 / total;
     count = total;

@@ -3,7 +3,8 @@ package org.rlhf4j.algorithms;
 import org.rlhf4j.tensor.Tensor;
 
 /**
- * What one shared pass says of a batch of trajectories. N is the number of response tokens of the whole batch, packed.
+ * What one shared pass says of a batch of trajectories. N is the number of response tokens of the
+ * whole batch, packed.
  *
  * @param logp f32 [N], of the policy
  * @param refLogp f32 [N], of the reference
@@ -14,4 +15,10 @@ import org.rlhf4j.tensor.Tensor;
  * @param starts i32 [B+1], where each response begins among the N
  */
 public record Scores(
-    Tensor logp, Tensor refLogp, Tensor kl, Tensor values, Tensor entropy, float[] scores, Tensor starts) {}
+    Tensor logp,
+    Tensor refLogp,
+    Tensor kl,
+    Tensor values,
+    Tensor entropy,
+    float[] scores,
+    Tensor starts) {}

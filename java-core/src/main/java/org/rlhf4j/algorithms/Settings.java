@@ -10,12 +10,18 @@ final class Settings {
 
   static AdamW.Hyper hyper(TrainingConfig c) {
     return new AdamW.Hyper(
-        (float) c.beta1(), (float) c.beta2(), (float) c.eps(), (float) c.weightDecay(), (float) c.maxGradNorm());
+        (float) c.beta1(),
+        (float) c.beta2(),
+        (float) c.eps(),
+        (float) c.weightDecay(),
+        (float) c.maxGradNorm());
   }
 
   /** Optimizer steps of the whole run. */
   static long totalSteps(TrainingConfig c, BatchOrder order) {
-    return c.maxSteps() > 0 ? c.maxSteps() : (long) Math.ceil(c.numTrainEpochs() * order.stepsPerEpoch());
+    return c.maxSteps() > 0
+        ? c.maxSteps()
+        : (long) Math.ceil(c.numTrainEpochs() * order.stepsPerEpoch());
   }
 
   static LrSchedule schedule(TrainingConfig c, long totalSteps) {

@@ -22,8 +22,9 @@ import org.rlhf4j.optim.AdamW;
 import org.rlhf4j.optim.LrSchedule;
 
 /**
- * Supervised fine-tuning: cross entropy on the tokens after the prompt, averaged over all such tokens of a step (of all its
- * micro-batches together). Trains an adapter, or every parameter of the model; with prompts of length 0, it is pre-training.
+ * Supervised fine-tuning: cross entropy on the tokens after the prompt, averaged over all such
+ * tokens of a step (of all its micro-batches together). Trains an adapter, or every parameter of
+ * the model; with prompts of length 0, it is pre-training.
  */
 public final class SftTrainer implements Trainer {
   private final CausalLm model;
@@ -39,7 +40,8 @@ public final class SftTrainer implements Trainer {
   /**
    * @param adapter what is trained; null: all parameters of the model, which must be trainable
    */
-  public SftTrainer(CausalLm model, LoraAdapter adapter, List<Demonstration> data, SftConfig config) {
+  public SftTrainer(
+      CausalLm model, LoraAdapter adapter, List<Demonstration> data, SftConfig config) {
     this.model = model;
     this.adapter = adapter;
     this.data = data;
@@ -78,7 +80,9 @@ public final class SftTrainer implements Trainer {
     int tokens = 0;
     for (int from = 0; from < chosen.length; from += micro) {
       List<Demonstration> batch =
-          Arrays.stream(chosen, from, Math.min(chosen.length, from + micro)).mapToObj(data::get).toList();
+          Arrays.stream(chosen, from, Math.min(chosen.length, from + micro))
+              .mapToObj(data::get)
+              .toList();
       loss += accumulate(batch, counted);
       tokens += batch.stream().mapToInt(d -> d.ids().length).sum();
     }
@@ -94,7 +98,10 @@ public final class SftTrainer implements Trainer {
     return metrics;
   }
 
-  /** Adds the gradient of one micro-batch, as its share of {@code counted} tokens; tells the sum of its losses. */
+  /**
+   * Adds the gradient of one micro-batch, as its share of {@code counted} tokens; tells the sum of
+   * its losses.
+   */
   private double accumulate(List<Demonstration> batch, int counted) {
     try (Graph g = Graph.training(model.device())) {
       PackedBatch packed =
@@ -131,7 +138,8 @@ public final class SftTrainer implements Trainer {
 
   @Override
   public void save(Path folder) throws IOException {
-    TrainerState.save(folder, parameters, optimizer, Json.MAPPER.createObjectNode().put("step", step));
+    TrainerState.save(
+        folder, parameters, optimizer, Json.MAPPER.createObjectNode().put("step", step));
   }
 
   @Override

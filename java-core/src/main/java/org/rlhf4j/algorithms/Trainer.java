@@ -5,8 +5,8 @@ import java.nio.file.Path;
 import java.util.Map;
 
 /**
- * A training stage that goes step by step: an optimizer step, or a PPO batch. Whoever drives it (a command, the demo, an embedding
- * program) writes metrics and checkpoints between the steps.
+ * A training stage that goes step by step: an optimizer step, or a PPO batch. Whoever drives it (a
+ * command, the demo, an embedding program) writes metrics and checkpoints between the steps.
  */
 public interface Trainer extends AutoCloseable {
   /** Steps made so far. */

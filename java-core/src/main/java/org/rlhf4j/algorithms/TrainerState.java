@@ -16,14 +16,17 @@ import org.rlhf4j.json.Json;
 import org.rlhf4j.optim.AdamW;
 import org.rlhf4j.tensor.Tensor;
 
-/** The files of an exact resume: values and moments in trainer.safetensors, counters in state.json. */
+/**
+ * The files of an exact resume: values and moments in trainer.safetensors, counters in state.json.
+ */
 final class TrainerState {
   private static final String TENSORS = "trainer.safetensors";
   private static final String COUNTERS = "state.json";
 
   private TrainerState() {}
 
-  static void save(Path folder, Parameters parameters, AdamW optimizer, ObjectNode counters) throws IOException {
+  static void save(Path folder, Parameters parameters, AdamW optimizer, ObjectNode counters)
+      throws IOException {
     List<TensorToWrite> tensors = new ArrayList<>();
     tensors.add(tensor("values", parameters.values()));
     tensors.add(tensor("adamw.m", optimizer.firstMoments()));

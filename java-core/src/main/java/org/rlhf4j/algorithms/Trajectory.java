@@ -12,7 +12,10 @@ public record Trajectory(int[] query, int[] response, boolean eos) {
   public Trajectory {
     if (query.length == 0 || response.length == 0) {
       throw new IllegalArgumentException(
-          "expected a query and a response of at least one token, found " + query.length + " and " + response.length);
+          "expected a query and a response of at least one token, found "
+              + query.length
+              + " and "
+              + response.length);
     }
   }
 

@@ -1,5 +1,6 @@
 package org.rlhf4j.cli;
 
+import org.rlhf4j.report.Log;
 import picocli.CommandLine.Option;
 
 /** The flags that every command has. */
@@ -22,10 +23,15 @@ public final class CommonOptions {
       names = "--dtype",
       paramLabel = "f32|bf16|auto",
       defaultValue = "auto",
-      description = "of weights and activations; auto: f32 for f32 checkpoints, else bf16 (default: ${DEFAULT-VALUE})")
+      description =
+          "of weights and activations; auto: f32 for f32 checkpoints, else bf16 (default: ${DEFAULT-VALUE})")
   String dtype = "auto";
 
-  @Option(names = "--seed", paramLabel = "N", defaultValue = "42", description = "(default: ${DEFAULT-VALUE})")
+  @Option(
+      names = "--seed",
+      paramLabel = "N",
+      defaultValue = "42",
+      description = "(default: ${DEFAULT-VALUE})")
   long seed = 42;
 
   @Option(
@@ -39,7 +45,13 @@ public final class CommonOptions {
   @Option(
       names = "--log-level",
       paramLabel = "error|warn|info|debug",
-      defaultValue = "info",
-      description = "debug also prints stack traces (default: ${DEFAULT-VALUE})")
-  String logLevel = "info";
+      description = "debug also prints stack traces (default: info, with --quiet warn)")
+  private String logLevel;
+
+  /**
+   * To be called first by every command: sets the log's level, or refuses one that does not exist.
+   */
+  void configureLog() {
+    Log.configure(logLevel, quiet);
+  }
 }

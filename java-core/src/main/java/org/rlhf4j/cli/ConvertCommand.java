@@ -7,7 +7,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
-import java.util.stream.Stream;
 import org.rlhf4j.InputException;
 import org.rlhf4j.checkpoint.FloatType;
 import org.rlhf4j.checkpoint.ModelFiles;
@@ -20,6 +19,7 @@ import org.rlhf4j.lora.PeftAdapter;
 import org.rlhf4j.nn.CausalLm;
 import org.rlhf4j.nn.ModelConfig;
 import org.rlhf4j.nn.Policy;
+import org.rlhf4j.report.AtomicFolder;
 import org.rlhf4j.tensor.Device;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -32,10 +32,17 @@ import picocli.CommandLine.Option;
 final class ConvertCommand implements Callable<Integer> {
   @Mixin private CommonOptions common;
 
-  @Option(names = "--model", paramLabel = "PATH", required = true, description = "a Hugging Face folder or a GGUF file")
+  @Option(
+      names = "--model",
+      paramLabel = "PATH",
+      required = true,
+      description = "a Hugging Face folder or a GGUF file")
   private Path model;
 
-  @Option(names = "--adapter", paramLabel = "DIR", description = "an adapter to merge into the weights")
+  @Option(
+      names = "--adapter",
+      paramLabel = "DIR",
+      description = "an adapter to merge into the weights")
   private Path adapter;
 
   @Option(names = "--out", paramLabel = "DIR", required = true, description = "a new folder")
@@ -43,25 +50,16 @@ final class ConvertCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
+    common.configureLog();
     if (Files.exists(out)) {
       throw InputException.at(out, "expected a new folder for --out, found one that exists");
     }
-    // Written beside and renamed into place: a failure leaves nothing that looks like a model.
-    Path parent = out.toAbsolutePath().getParent();
-    Files.createDirectories(parent);
     try (ModelFiles files = ModelFiles.open(model)) {
       FloatType type = type(files);
-      Path work = Files.createTempDirectory(parent, "." + out.getFileName() + "-");
-      try {
-        if (adapter == null) {
-          ModelFolderWriter.write(files, work, type);
-        } else {
-          writeMerged(files, work, type);
-        }
-        Files.move(work, out);
-      } catch (IOException | RuntimeException e) {
-        delete(work);
-        throw e;
+      if (adapter == null) {
+        AtomicFolder.write(out, work -> ModelFolderWriter.write(files, work, type));
+      } else {
+        writeMerged(files, type);
       }
     }
     if (common.json) {
@@ -78,15 +76,22 @@ final class ConvertCommand implements Callable<Integer> {
       return FloatType.parse(common.dtype);
     }
     String stored = files.tensor("model.embed_tokens.weight").storedType();
-    return stored.equals("F32") ? FloatType.F32 : stored.equals("F16") ? FloatType.F16 : FloatType.BF16;
+    return stored.equals("F32")
+        ? FloatType.F32
+        : stored.equals("F16") ? FloatType.F16 : FloatType.BF16;
   }
 
-  private void writeMerged(ModelFiles files, Path work, FloatType type) throws IOException {
+  private void writeMerged(ModelFiles files, FloatType type) throws IOException {
     ModelConfig config = ModelConfig.from(files.config(), model.toString());
     try (Device device = Device.cpu(common.threads);
         LoraAdapter lora =
             PeftAdapter.load(
-                device, adapter, CausalLm.modules(config), Policy.valueHead(config), java.util.Set.of(), false)) {
+                device,
+                adapter,
+                CausalLm.modules(config),
+                Policy.valueHead(config),
+                java.util.Set.of(),
+                false)) {
       List<TensorToWrite> tensors = new ArrayList<>();
       for (StoredTensor t : files.tensors().values()) {
         String module = t.name().replaceAll("\\.weight$", "");
@@ -95,16 +100,12 @@ final class ConvertCommand implements Callable<Integer> {
                 ? new TensorToWrite(t.name(), type, t.shape(), MergedTensor.of(t, lora, module))
                 : TensorToWrite.of(t, type));
       }
-      ModelFolderWriter.writeWeights(work, tensors, ModelFolderWriter.SHARD_BYTES);
-      ModelFolderWriter.writeConfiguration(files, work, type);
-    }
-  }
-
-  private static void delete(Path folder) throws IOException {
-    try (Stream<Path> files = Files.walk(folder)) {
-      for (Path p : files.sorted(java.util.Comparator.reverseOrder()).toList()) {
-        Files.delete(p);
-      }
+      AtomicFolder.write(
+          out,
+          work -> {
+            ModelFolderWriter.writeWeights(work, tensors, ModelFolderWriter.SHARD_BYTES);
+            ModelFolderWriter.writeConfiguration(files, work, type);
+          });
     }
   }
 }

@@ -9,7 +9,6 @@ import java.util.stream.Stream;
 import org.rlhf4j.InputException;
 import org.rlhf4j.demo.Demo;
 import org.rlhf4j.demo.DemoResult;
-import org.rlhf4j.report.Log;
 import org.rlhf4j.report.Progress;
 import org.rlhf4j.tensor.Device;
 import picocli.CommandLine.Command;
@@ -18,12 +17,16 @@ import picocli.CommandLine.Option;
 
 @Command(
     name = "demo",
-    description = "The whole pipeline on a small model that it trains itself: pre-training, SFT, reward model, PPO.",
+    description =
+        "The whole pipeline on a small model that it trains itself: pre-training, SFT, reward model, PPO.",
     mixinStandardHelpOptions = true)
 final class DemoCommand implements Callable<Integer> {
   @Mixin private CommonOptions common;
 
-  @Option(names = "--out", paramLabel = "DIR", description = "a new folder (default: runs/demo, or runs/demo-2, …)")
+  @Option(
+      names = "--out",
+      paramLabel = "DIR",
+      description = "a new folder (default: runs/demo, or runs/demo-2, …)")
   private Path out;
 
   @Option(names = "--quick", description = "a few steps of each stage")
@@ -31,10 +34,11 @@ final class DemoCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
-    Log.configure(common.logLevel, common.quiet);
+    common.configureLog();
     Path folder = out == null ? free(Path.of("runs", "demo")) : out;
     if (Files.isRegularFile(folder) || (Files.isDirectory(folder) && !isEmpty(folder))) {
-      throw InputException.at(folder, "expected a new or empty folder for --out, found one that is in use");
+      throw InputException.at(
+          folder, "expected a new or empty folder for --out, found one that is in use");
     }
     long began = System.nanoTime();
     DemoResult result;
@@ -52,10 +56,18 @@ final class DemoCommand implements Callable<Integer> {
     } else {
       result.lines().forEach(Output::line);
       Output.line("");
-      Output.line(String.format(java.util.Locale.ROOT, "%.0f s; model, adapters and metrics are in %s", seconds, folder));
+      Output.line(
+          String.format(
+              java.util.Locale.ROOT,
+              "%.0f s; model, adapters and metrics are in %s",
+              seconds,
+              folder));
       Output.line("report: " + result.report());
       Output.line(
-          "try:    ./rlhf4j generate --model " + folder + "/model --adapter " + folder
+          "try:    ./rlhf4j generate --model "
+              + folder
+              + "/model --adapter "
+              + folder
               + "/4-ppo/adapter --chat --prompt \"Tell me about tea.\"");
     }
     return 0;

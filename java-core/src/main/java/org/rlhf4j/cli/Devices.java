@@ -26,13 +26,17 @@ final class Devices {
     }
     Matcher m = NAME.matcher(name);
     if (!m.matches()) {
-      throw new InputException("--device: expected cpu, cuda, cuda:N or auto, found '" + name + "'");
+      throw new InputException(
+          "--device: expected cpu, cuda, cuda:N or auto, found '" + name + "'");
     }
     try {
-      return Device.open(m.group(1), m.group(2) == null ? 0 : Integer.parseInt(m.group(2)), threads);
+      return Device.open(
+          m.group(1), m.group(2) == null ? 0 : Integer.parseInt(m.group(2)), threads);
     } catch (NativeException e) {
-      if (e.status() == NativeException.Status.UNSUPPORTED || e.status() == NativeException.Status.INVALID_ARGUMENT) {
-        throw new InputException("--device " + name + ": " + e.getMessage() + "; use --device cpu", e);
+      if (e.status() == NativeException.Status.UNSUPPORTED
+          || e.status() == NativeException.Status.INVALID_ARGUMENT) {
+        throw new InputException(
+            "--device " + name + ": " + e.getMessage() + "; use --device cpu", e);
       }
       throw e;
     }

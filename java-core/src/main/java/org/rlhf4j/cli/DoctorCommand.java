@@ -12,13 +12,15 @@ import picocli.CommandLine.Mixin;
 
 @Command(
     name = "doctor",
-    description = "The devices found, what the native library was built with, and a self-test of every kernel.",
+    description =
+        "The devices found, what the native library was built with, and a self-test of every kernel.",
     mixinStandardHelpOptions = true)
 final class DoctorCommand implements Callable<Integer> {
   @Mixin private CommonOptions common;
 
   @Override
   public Integer call() {
+    common.configureLog();
     Map<String, Object> document = new LinkedHashMap<>();
     document.put("java", System.getProperty("java.runtime.version"));
     document.put("native", Native.buildInfo());

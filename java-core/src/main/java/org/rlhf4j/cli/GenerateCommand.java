@@ -1,6 +1,5 @@
 package org.rlhf4j.cli;
 
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -21,7 +20,9 @@ final class GenerateCommand implements Callable<Integer> {
   @Mixin private CommonOptions common;
   @Mixin private InputOptions input;
 
-  @Option(names = "--chat", description = "each prompt is a user's message, rendered by the model's chat template")
+  @Option(
+      names = "--chat",
+      description = "each prompt is a user's message, rendered by the model's chat template")
   private boolean chat;
 
   @Option(names = "--system", paramLabel = "TEXT", description = "with --chat: the system message")
@@ -33,7 +34,10 @@ final class GenerateCommand implements Callable<Integer> {
   @Option(names = "--max-new-tokens", paramLabel = "N", description = "(default: ${DEFAULT-VALUE})")
   private int maxNewTokens = 64;
 
-  @Option(names = "--min-new-tokens", paramLabel = "N", description = "no end before (default: ${DEFAULT-VALUE})")
+  @Option(
+      names = "--min-new-tokens",
+      paramLabel = "N",
+      description = "no end before (default: ${DEFAULT-VALUE})")
   private int minNewTokens = 0;
 
   @Option(names = "--temperature", paramLabel = "X", description = "(default: ${DEFAULT-VALUE})")
@@ -50,10 +54,11 @@ final class GenerateCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
+    common.configureLog();
     check();
     try (LoadedModel model = LoadedModel.open(input.model, common);
         LoraAdapter adapter = model.adapter(input.adapter, false)) {
-      List<int[]> prompts = input.prompts(model, chat, system);
+      List<int[]> prompts = input.prompts(model, chat, system, maxNewTokens);
       GenerationConfig config =
           new GenerationConfig(
               maxNewTokens,
@@ -84,7 +89,8 @@ final class GenerateCommand implements Callable<Integer> {
       throw new InputException("--max-new-tokens: expected at least 1, found " + maxNewTokens);
     }
     if (minNewTokens < 0 || minNewTokens > maxNewTokens) {
-      throw new InputException("--min-new-tokens: expected 0 to " + maxNewTokens + ", found " + minNewTokens);
+      throw new InputException(
+          "--min-new-tokens: expected 0 to " + maxNewTokens + ", found " + minNewTokens);
     }
     if (!(temperature >= 0)) {
       throw new InputException("--temperature: expected 0 or more, found " + temperature);
@@ -97,7 +103,8 @@ final class GenerateCommand implements Callable<Integer> {
     }
   }
 
-  private static Map<String, Object> document(LoadedModel model, List<Generation> all, double tokensPerSecond) {
+  private static Map<String, Object> document(
+      LoadedModel model, List<Generation> all, double tokensPerSecond) {
     List<Map<String, Object>> sequences = new ArrayList<>();
     for (Generation g : all) {
       Map<String, Object> s = new LinkedHashMap<>();

@@ -12,32 +12,39 @@ import org.rlhf4j.data.Text;
 import org.rlhf4j.data.Texts;
 import org.rlhf4j.data.TokenIds;
 import org.rlhf4j.lora.PeftAdapter;
+import org.rlhf4j.report.Log;
 import org.rlhf4j.tokenizer.ChatTemplate;
 import org.rlhf4j.tokenizer.Message;
-import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 import picocli.CommandLine.Option;
 
 /** The model and the sequences that a command works on. */
 public final class InputOptions {
-  private static final Logger LOG = LoggerFactory.getLogger(InputOptions.class);
-
-  @Option(names = "--model", paramLabel = "PATH", description = "a Hugging Face folder or a GGUF file")
+  @Option(
+      names = "--model",
+      paramLabel = "PATH",
+      description = "a Hugging Face folder or a GGUF file")
   Path model;
 
   @Option(names = "--adapter", paramLabel = "DIR", description = "an adapter in PEFT's format")
   Path adapter;
 
-  @Option(names = {"--prompt", "--text"}, paramLabel = "TEXT", description = "one text; may be repeated")
+  @Option(
+      names = {"--prompt", "--text"},
+      paramLabel = "TEXT",
+      description = "one text; may be repeated")
   List<String> texts = List.of();
 
   @Option(
       names = "--data",
       paramLabel = "FILE",
-      description = "texts or conversations: .jsonl, .json, .csv or .parquet with text, prompt, query, messages or input_ids")
+      description =
+          "texts or conversations: .jsonl, .json, .csv or .parquet with text, prompt, query, messages or input_ids")
   Path data;
 
-  @Option(names = "--ids", paramLabel = "FILE.json", description = "{\"input_ids\": [[…], …]}: sequences of token ids")
+  @Option(
+      names = "--ids",
+      paramLabel = "FILE.json",
+      description = "{\"input_ids\": [[…], …]}: sequences of token ids")
   Path ids;
 
   @Option(names = "--skip-bad-lines", description = "with --data: count bad lines and go on")
@@ -45,18 +52,35 @@ public final class InputOptions {
 
   /** Sequences to judge: as they are, conversations as the chat template renders them. */
   List<int[]> sequences(LoadedModel model) {
-    return read(model, false, null, false);
+    return fitting(read(model, false, null, false), model, 0);
   }
 
-  /** Prompts to continue. */
-  List<int[]> prompts(LoadedModel model, boolean chat, String system) {
-    return read(model, chat, system, true);
+  /** Prompts to continue by up to {@code newTokens}. */
+  List<int[]> prompts(LoadedModel model, boolean chat, String system, int newTokens) {
+    return fitting(read(model, chat, system, true), model, newTokens);
+  }
+
+  /**
+   * Positions beyond those that a model was trained on are allowed, and its answers there worth
+   * little.
+   */
+  private static List<int[]> fitting(List<int[]> sequences, LoadedModel model, int newTokens) {
+    int longest = sequences.stream().mapToInt(s -> s.length).max().orElse(0) + newTokens;
+    if (longest > model.config().maxPositions()) {
+      Log.of(InputOptions.class)
+          .warn(
+              "{} tokens are more than the {} that the model is made for",
+              longest,
+              model.config().maxPositions());
+    }
+    return sequences;
   }
 
   private List<int[]> read(LoadedModel loaded, boolean chat, String system, boolean toContinue) {
     int given = (texts.isEmpty() ? 0 : 1) + (data == null ? 0 : 1) + (ids == null ? 0 : 1);
     if (given != 1) {
-      throw new InputException("expected one of --prompt, --data and --ids, found " + (given == 0 ? "none" : given));
+      throw new InputException(
+          "expected one of --prompt, --data and --ids, found " + (given == 0 ? "none" : given));
     }
     if (system != null && !chat) {
       throw new InputException("--system: goes with --chat");
@@ -79,14 +103,15 @@ public final class InputOptions {
               loaded.hasTokenizer() ? files.tokenizer() : null,
               files.chatTemplate().orElse(null),
               options);
-      read.notes().forEach(LOG::warn);
+      read.notes().forEach(Log.of(InputOptions.class)::warn);
       return read.records().stream().map(Text::ids).toList();
     }
     List<int[]> all = new ArrayList<>();
     for (String text : texts) {
       int[] encoded;
       if (chat) {
-        encoded = files.tokenizer().encode(template(files).render(messages(system, text), true), false);
+        encoded =
+            files.tokenizer().encode(template(files).render(messages(system, text), true), false);
       } else {
         encoded = files.tokenizer().encode(text, true);
       }
@@ -110,12 +135,14 @@ public final class InputOptions {
   static ChatTemplate template(ModelFiles files) {
     return files
         .chatTemplate()
-        .orElseThrow(() -> InputException.at(files.path(), "has no chat template: leave out --chat"));
+        .orElseThrow(
+            () -> InputException.at(files.path(), "has no chat template: leave out --chat"));
   }
 
   /** A message, rather than zeros, where values are asked for and no head was trained. */
   void requireValueHead(boolean wanted) {
-    if (wanted && (adapter == null || !Files.isDirectory(adapter) || !PeftAdapter.hasValueHead(adapter))) {
+    if (wanted
+        && (adapter == null || !Files.isDirectory(adapter) || !PeftAdapter.hasValueHead(adapter))) {
       throw new InputException(
           "--values: expected --adapter with a folder that has value_head.safetensors, found "
               + (adapter == null ? "no --adapter" : adapter + " without one"));

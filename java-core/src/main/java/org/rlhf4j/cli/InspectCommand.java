@@ -28,10 +28,16 @@ import picocli.CommandLine.Parameters;
 final class InspectCommand implements Callable<Integer> {
   @Mixin private CommonOptions common;
 
-  @Option(names = "--model", paramLabel = "PATH", description = "a Hugging Face folder or a GGUF file")
+  @Option(
+      names = "--model",
+      paramLabel = "PATH",
+      description = "a Hugging Face folder or a GGUF file")
   private Path model;
 
-  @Parameters(arity = "0..1", paramLabel = "PATH", description = "a model, an adapter, a checkpoint or a .safetensors file")
+  @Parameters(
+      arity = "0..1",
+      paramLabel = "PATH",
+      description = "a model, an adapter, a checkpoint or a .safetensors file")
   private Path path;
 
   @Option(names = "--tensors", description = "also list every tensor")
@@ -39,6 +45,7 @@ final class InspectCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
+    common.configureLog();
     Path what = path != null ? path : model;
     if (what == null) {
       throw new InputException("expected a path to inspect, found none");
@@ -65,7 +72,8 @@ final class InspectCommand implements Callable<Integer> {
       return file("safetensors", what, what);
     }
     try (ModelFiles files = ModelFiles.open(what)) {
-      Map<String, Object> document = start(files.isGguf() ? "gguf" : "model", what, files.tensors());
+      Map<String, Object> document =
+          start(files.isGguf() ? "gguf" : "model", what, files.tensors());
       JsonNode config = files.config();
       document.put("model_type", config.path("model_type").asText());
       document.put("config", config);
@@ -118,11 +126,20 @@ final class InspectCommand implements Callable<Integer> {
           if (value instanceof List<?> list) {
             for (Object item : list) {
               Map<?, ?> t = (Map<?, ?>) item;
-              Output.line("  " + t.get("name") + " " + t.get("type") + Arrays.toString((long[]) t.get("shape")));
+              Output.line(
+                  "  "
+                      + t.get("name")
+                      + " "
+                      + t.get("type")
+                      + Arrays.toString((long[]) t.get("shape")));
             }
           } else {
             Output.line(
-                key + ": " + (key.equals("bytes") ? String.format(Locale.ROOT, "%,d", (Long) value) : value));
+                key
+                    + ": "
+                    + (key.equals("bytes")
+                        ? String.format(Locale.ROOT, "%,d", (Long) value)
+                        : value));
           }
         });
   }

@@ -35,9 +35,11 @@ final class LoadedModel implements AutoCloseable {
    *
    * @param trainable every parameter is to be trained, not an adapter
    */
-  static LoadedModel open(Path model, String deviceName, int threads, String dtype, boolean trainable) {
+  static LoadedModel open(
+      Path model, String deviceName, int threads, String dtype, boolean trainable) {
     if (model == null) {
-      throw new InputException("--model: expected a Hugging Face folder or a GGUF file, found nothing");
+      throw new InputException(
+          "--model: expected a Hugging Face folder or a GGUF file, found nothing");
     }
     ModelFiles files = ModelFiles.open(model);
     Device device = null;
@@ -82,8 +84,11 @@ final class LoadedModel implements AutoCloseable {
       case "f32" -> DType.F32;
       case "bf16" -> DType.BF16;
       case "auto" ->
-          files.tensor("model.embed_tokens.weight").storedType().equals("F32") ? DType.F32 : DType.BF16;
-      default -> throw new InputException("--dtype: expected f32, bf16 or auto, found '" + name + "'");
+          files.tensor("model.embed_tokens.weight").storedType().equals("F32")
+              ? DType.F32
+              : DType.BF16;
+      default ->
+          throw new InputException("--dtype: expected f32, bf16 or auto, found '" + name + "'");
     };
   }
 
@@ -101,7 +106,8 @@ final class LoadedModel implements AutoCloseable {
 
   /** Whether the model brought a tokenizer: without one, only token ids can be given. */
   boolean hasTokenizer() {
-    return files.isGguf() || java.nio.file.Files.isRegularFile(files.path().resolve("tokenizer.json"));
+    return files.isGguf()
+        || java.nio.file.Files.isRegularFile(files.path().resolve("tokenizer.json"));
   }
 
   Tokenizer tokenizerOrNull() {
@@ -112,7 +118,10 @@ final class LoadedModel implements AutoCloseable {
     return lm.config();
   }
 
-  /** An adapter for generation and log-probabilities, with its value head if it has one; null for null. */
+  /**
+   * An adapter for generation and log-probabilities, with its value head if it has one; null for
+   * null.
+   */
   LoraAdapter adapter(Path folder, boolean trainable) {
     return folder == null ? null : load(folder, Policy.valueHead(config()), Set.of(), trainable);
   }
@@ -128,7 +137,8 @@ final class LoadedModel implements AutoCloseable {
         lm, load(folder, RewardModel.scoreHead(config()), Set.of(RewardModel.SCORE), trainable));
   }
 
-  private LoraAdapter load(Path folder, List<Parameters.Spec> heads, Set<String> required, boolean trainable) {
+  private LoraAdapter load(
+      Path folder, List<Parameters.Spec> heads, Set<String> required, boolean trainable) {
     return PeftAdapter.load(device, folder, CausalLm.modules(config()), heads, required, trainable);
   }
 

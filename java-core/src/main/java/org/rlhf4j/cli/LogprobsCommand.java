@@ -26,7 +26,9 @@ final class LogprobsCommand implements Callable<Integer> {
   @Mixin private CommonOptions common;
   @Mixin private InputOptions input;
 
-  @Option(names = "--logits", description = "also the logits after each token, for the whole vocabulary")
+  @Option(
+      names = "--logits",
+      description = "also the logits after each token, for the whole vocabulary")
   private boolean logits;
 
   @Option(names = "--values", description = "also the value head's value at each token")
@@ -34,6 +36,7 @@ final class LogprobsCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
+    common.configureLog();
     try (LoadedModel model = LoadedModel.open(input.model, common);
         LoraAdapter adapter = model.adapter(input.adapter, false)) {
       input.requireValueHead(values);
@@ -50,19 +53,27 @@ final class LogprobsCommand implements Callable<Integer> {
         for (Map<String, Object> s : found) {
           Output.line(
               String.format(
-                  Locale.ROOT, "%d tokens, log-probability %.4f, perplexity %.4f",
-                  ((int[]) s.get("ids")).length, s.get("sum"), s.get("perplexity")));
+                  Locale.ROOT,
+                  "%d tokens, log-probability %.4f, perplexity %.4f",
+                  ((int[]) s.get("ids")).length,
+                  s.get("sum"),
+                  s.get("perplexity")));
         }
       }
     }
     return 0;
   }
 
-  private void pass(LoadedModel model, LoraAdapter adapter, List<int[]> sequences, List<Map<String, Object>> found) {
+  private void pass(
+      LoadedModel model,
+      LoraAdapter adapter,
+      List<int[]> sequences,
+      List<Map<String, Object>> found) {
     try (Graph g = Graph.inference(model.device())) {
       PackedBatch batch = PackedBatch.of(g.scope(), sequences, adapter);
       Tensor hidden = model.lm().hidden(g, batch).value();
-      // Row i predicts token i+1; the last row of a sequence predicts nothing that was given, and its target is not read.
+      // Row i predicts token i+1; the last row of a sequence predicts nothing that was given, and
+      // its target is not read.
       int[] targets = new int[batch.tokens()];
       for (int b = 0; b < sequences.size(); b++) {
         int[] ids = sequences.get(b);
@@ -74,7 +85,9 @@ final class LogprobsCommand implements Callable<Integer> {
               .value()
               .toFloats();
       float[] value =
-          values ? new Policy(model.lm(), adapter).values(g, g.constant(hidden)).value().toFloats() : null;
+          values
+              ? new Policy(model.lm(), adapter).values(g, g.constant(hidden)).value().toFloats()
+              : null;
       for (int b = 0; b < sequences.size(); b++) {
         int start = batch.starts()[b];
         int end = batch.starts()[b + 1];

@@ -6,7 +6,10 @@ import org.rlhf4j.InputException;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 
-/** The launcher's commands, and what the process ends with: 0 done, 1 the run failed, 2 the input was wrong, 130 interrupted. */
+/**
+ * The launcher's commands, and what the process ends with: 0 done, 1 the run failed, 2 the input
+ * was wrong, 130 interrupted.
+ */
 @Command(
     name = "rlhf4j",
     description = "Aligns language models on the JVM: supervised fine-tuning, reward model, PPO.",
@@ -41,28 +44,32 @@ public final class Main implements Callable<Integer> {
     System.exit(run(args));
   }
 
-  /** Runs a command line in this process and tells its exit code: what tests and embedding programs call. */
+  /**
+   * Runs a command line in this process and tells its exit code: what tests and embedding programs
+   * call.
+   */
   public static int run(String... args) {
     CommandLine line = new CommandLine(new Main());
     line.setErr(new PrintWriter(System.err, true));
     line.setParameterExceptionHandler(
         (e, arguments) -> {
           System.err.println("rlhf4j: " + e.getMessage());
-          CommandLine.UnmatchedArgumentException.printSuggestions(e, new PrintWriter(System.err, true));
+          CommandLine.UnmatchedArgumentException.printSuggestions(
+              e, new PrintWriter(System.err, true));
           return WRONG_INPUT;
         });
     line.setExecutionExceptionHandler((e, commandLine, result) -> report(e, args));
     line.setExitCodeExceptionMapper(e -> FAILED);
-    return line.execute(args);
+    try {
+      return line.execute(args);
+    } catch (StackOverflowError | OutOfMemoryError e) {
+      return report(e, args);
+    }
   }
 
-  private static int report(Exception e, String[] args) {
+  private static int report(Throwable e, String[] args) {
     if (debug(args)) {
       e.printStackTrace();
-    }
-    if (e instanceof InterruptedRunException) {
-      System.err.println("rlhf4j: " + e.getMessage());
-      return INTERRUPTED;
     }
     if (e instanceof InputException) {
       System.err.println("rlhf4j: " + e.getMessage());
@@ -75,7 +82,8 @@ public final class Main implements Callable<Integer> {
 
   private static boolean debug(String[] args) {
     for (int i = 0; i < args.length; i++) {
-      if (args[i].equals("--log-level=debug") || (args[i].equals("debug") && i > 0 && args[i - 1].equals("--log-level"))) {
+      if (args[i].equals("--log-level=debug")
+          || (args[i].equals("debug") && i > 0 && args[i - 1].equals("--log-level"))) {
         return true;
       }
     }

@@ -7,17 +7,20 @@ import org.rlhf4j.json.Json;
 
 /** Standard output: text for people, or one JSON document. */
 final class Output {
-  private static final PrintStream OUT = new PrintStream(System.out, true, StandardCharsets.UTF_8);
-
   private Output() {}
 
+  /** Standard output as it is now: an embedding program or a test may have redirected it. */
+  private static PrintStream out() {
+    return new PrintStream(System.out, true, StandardCharsets.UTF_8);
+  }
+
   static void line(String text) {
-    OUT.println(text);
+    out().println(text);
   }
 
   static void json(Object document) {
     try {
-      OUT.println(Json.MAPPER.writeValueAsString(document));
+      out().println(Json.MAPPER.writeValueAsString(document));
     } catch (JsonProcessingException e) {
       throw new IllegalStateException(e);
     }

@@ -70,10 +70,12 @@ final class PpoCommand extends TrainingCommand {
             (float) config.topP(),
             model.files().eosIds(),
             config.training().seed());
-    List<RecordedRollout> recorded = config.paths().replay().map(f -> recorded(f, config)).orElse(List.of());
+    List<RecordedRollout> recorded =
+        config.paths().replay().map(f -> recorded(f, config)).orElse(List.of());
     config.paths().data().ifPresent(file -> readQueries(file, config, log));
     loadRoles(config);
-    if (reward == null && (recorded.isEmpty() || !recorded.stream().allMatch(r -> r.score().isPresent()))) {
+    if (reward == null
+        && (recorded.isEmpty() || !recorded.stream().allMatch(r -> r.score().isPresent()))) {
       throw new InputException(
           "--reward-adapter: expected the reward model's adapter folder, found nothing; only recorded rollouts that"
               + " all have a score do without");
@@ -94,20 +96,30 @@ final class PpoCommand extends TrainingCommand {
             file,
             model.tokenizerOrNull(),
             model.files().chatTemplate().orElse(null),
-            StageOptions.reading(config, model).withUseChatTemplate(config.queryTemplate().equals("chat")));
+            StageOptions.reading(config, model));
     data.notes().forEach(log::info);
     queries = data.records().stream().map(Query::ids).toList();
   }
 
-  /** The policy starts from {@code adapter}; then the reference is a frozen copy of it, else the bare base. */
+  /**
+   * The policy starts from {@code adapter}; then the reference is a frozen copy of it, unless the
+   * bare base is asked for.
+   */
   private void loadRoles(PpoConfig config) {
     if (config.paths().adapter().isPresent()) {
       policy = model.policy(config.paths().adapter().get(), true);
-      reference = model.adapter(config.paths().adapter().get(), false);
+      if (config.reference().equals("adapter")) {
+        reference = model.adapter(config.paths().adapter().get(), false);
+      }
     } else {
-      policy = Policy.create(model.lm(), config.lora().toLoraConfig(), config.training().seed());
+      policy =
+          Policy.create(
+              model.lm(),
+              StageOptions.lora(config, config.lora(), model),
+              config.training().seed());
     }
-    reward = config.paths().rewardAdapter().map(folder -> model.rewardModel(folder, false)).orElse(null);
+    reward =
+        config.paths().rewardAdapter().map(folder -> model.rewardModel(folder, false)).orElse(null);
   }
 
   @Override
@@ -117,7 +129,12 @@ final class PpoCommand extends TrainingCommand {
     boolean fresh = !(config.paths().resume() && stage.folder().latestCheckpoint().isPresent());
     try (PpoTrainer trainer =
         new PpoTrainer(
-            policy, reference, reward, source, config, (step, scored) -> write(stage.folder(), step, scored))) {
+            policy,
+            reference,
+            reward,
+            source,
+            config,
+            (step, scored) -> write(stage.folder(), step, scored))) {
       if (fresh) {
         stage.folder().truncateTo(0);
         samples(stage.folder(), 0, "before", config);
@@ -127,7 +144,9 @@ final class PpoCommand extends TrainingCommand {
           stage,
           trainer,
           Map.of(
-              "adapter", folder -> PeftAdapter.save(policy.adapter(), PeftAdapter.Task.CAUSAL_LM, base, folder)));
+              "adapter",
+              folder ->
+                  PeftAdapter.save(policy.adapter(), PeftAdapter.Task.CAUSAL_LM, base, folder)));
       samples(stage.folder(), trainer.stepsDone(), "after", config);
     }
   }
@@ -148,6 +167,7 @@ final class PpoCommand extends TrainingCommand {
 
   /** Answers to the first queries, with the same random numbers before and after. */
   private void samples(RunFolder folder, long step, String when, PpoConfig config) {
+    folder.forgetSamples(when);
     List<int[]> some = queries.subList(0, Math.min(queries.size(), config.numSampleGenerations()));
     if (some.isEmpty() || !model.hasTokenizer()) {
       return;
@@ -157,7 +177,8 @@ final class PpoCommand extends TrainingCommand {
       sample.put("query", text(g.promptIds()));
       sample.put("response", text(g.ids()));
       if (reward != null) {
-        sample.put("score", reward.score(List.of(new Trajectory(g.promptIds(), g.ids(), true).ids()))[0]);
+        sample.put(
+            "score", reward.score(List.of(new Trajectory(g.promptIds(), g.ids(), true).ids()))[0]);
       }
       folder.sample(step, when, sample);
     }

@@ -62,7 +62,11 @@ final class RewardCommand extends TrainingCommand {
             .adapter()
             .map(folder -> model.rewardModel(folder, true))
             .orElseGet(
-                () -> RewardModel.create(model.lm(), config.lora().toLoraConfig(), config.training().seed()));
+                () ->
+                    RewardModel.create(
+                        model.lm(),
+                        StageOptions.lora(config, config.lora(), model),
+                        config.training().seed()));
   }
 
   @Override
@@ -75,7 +79,9 @@ final class RewardCommand extends TrainingCommand {
           stage,
           trainer,
           Map.of(
-              "adapter", folder -> PeftAdapter.save(reward.adapter(), PeftAdapter.Task.SEQ_CLS, base, folder)));
+              "adapter",
+              folder ->
+                  PeftAdapter.save(reward.adapter(), PeftAdapter.Task.SEQ_CLS, base, folder)));
     }
   }
 

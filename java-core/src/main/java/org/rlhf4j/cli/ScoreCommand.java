@@ -10,15 +10,20 @@ import org.rlhf4j.nn.RewardModel;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 
-@Command(name = "score", description = "Reward-model scores of given sequences.", mixinStandardHelpOptions = true)
+@Command(
+    name = "score",
+    description = "Reward-model scores of given sequences.",
+    mixinStandardHelpOptions = true)
 final class ScoreCommand implements Callable<Integer> {
   @Mixin private CommonOptions common;
   @Mixin private InputOptions input;
 
   @Override
   public Integer call() {
+    common.configureLog();
     if (input.adapter == null) {
-      throw new InputException("--adapter: expected the reward model's adapter folder, found nothing");
+      throw new InputException(
+          "--adapter: expected the reward model's adapter folder, found nothing");
     }
     try (LoadedModel model = LoadedModel.open(input.model, common)) {
       RewardModel reward = model.rewardModel(input.adapter, false);

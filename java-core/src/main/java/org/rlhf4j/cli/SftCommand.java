@@ -62,7 +62,7 @@ final class SftCommand extends TrainingCommand {
                   () ->
                       new LoraAdapter(
                           model.device(),
-                          config.lora().toLoraConfig(),
+                          StageOptions.lora(config, config.lora(), model),
                           CausalLm.modules(model.config()),
                           List.of(),
                           true,
@@ -79,7 +79,8 @@ final class SftCommand extends TrainingCommand {
           config.full()
               ? Map.of("model", this::writeModel)
               : Map.of(
-                  "adapter", folder -> PeftAdapter.save(adapter, PeftAdapter.Task.CAUSAL_LM, base, folder));
+                  "adapter",
+                  folder -> PeftAdapter.save(adapter, PeftAdapter.Task.CAUSAL_LM, base, folder));
       drive(config, stage, trainer, result);
     }
   }
@@ -88,7 +89,9 @@ final class SftCommand extends TrainingCommand {
   private void writeModel(Path folder) throws IOException {
     FloatType type = FloatType.valueOf(model.lm().dtype().name());
     ModelFolderWriter.writeWeights(
-        folder, ParameterFiles.tensors(model.lm().parameters(), type), ModelFolderWriter.SHARD_BYTES);
+        folder,
+        ParameterFiles.tensors(model.lm().parameters(), type),
+        ModelFolderWriter.SHARD_BYTES);
     ModelFolderWriter.writeConfiguration(model.files(), folder, type);
   }
 

@@ -24,10 +24,17 @@ import picocli.CommandLine.Option;
 final class TokenizeCommand implements Callable<Integer> {
   @Mixin private CommonOptions common;
 
-  @Option(names = "--model", paramLabel = "PATH", required = true, description = "a Hugging Face folder or a GGUF file")
+  @Option(
+      names = "--model",
+      paramLabel = "PATH",
+      required = true,
+      description = "a Hugging Face folder or a GGUF file")
   private Path model;
 
-  @Option(names = {"--text", "--prompt"}, paramLabel = "TEXT", description = "may be repeated")
+  @Option(
+      names = {"--text", "--prompt"},
+      paramLabel = "TEXT",
+      description = "may be repeated")
   private List<String> texts = List.of();
 
   @Option(names = "--data", paramLabel = "FILE", description = "lines of text or messages")
@@ -36,17 +43,23 @@ final class TokenizeCommand implements Callable<Integer> {
   @Option(names = "--chat", description = "render by the chat template; a text is a user's message")
   private boolean chat;
 
-  @Option(names = "--system", paramLabel = "TEXT", description = "with --chat and --text: the system message")
+  @Option(
+      names = "--system",
+      paramLabel = "TEXT",
+      description = "with --chat and --text: the system message")
   private String system;
 
   @Option(names = "--add-generation-prompt", description = "with --chat: open the assistant's turn")
   private boolean addGenerationPrompt;
 
-  @Option(names = "--add-special-tokens", description = "let the tokenizer add its own (many add BOS)")
+  @Option(
+      names = "--add-special-tokens",
+      description = "let the tokenizer add its own (many add BOS)")
   private boolean addSpecialTokens;
 
   @Override
   public Integer call() {
+    common.configureLog();
     if (texts.isEmpty() == (data == null)) {
       throw new InputException("expected one of --text and --data");
     }
@@ -56,9 +69,14 @@ final class TokenizeCommand implements Callable<Integer> {
       for (String text : texts) {
         String rendered =
             chat
-                ? InputOptions.template(files).render(InputOptions.messages(system, text), addGenerationPrompt)
+                ? InputOptions.template(files)
+                    .render(InputOptions.messages(system, text), addGenerationPrompt)
                 : text;
-        add(sequences, tokenizer, tokenizer.encode(rendered, addSpecialTokens && !chat), chat ? rendered : null);
+        add(
+            sequences,
+            tokenizer,
+            tokenizer.encode(rendered, addSpecialTokens && !chat),
+            chat ? rendered : null);
       }
       if (data != null) {
         ReadOptions options =
@@ -66,7 +84,8 @@ final class TokenizeCommand implements Callable<Integer> {
                 .withUseChatTemplate(chat)
                 .withAddGenerationPrompt(addGenerationPrompt)
                 .withAddSpecialTokens(addSpecialTokens);
-        for (Text t : Texts.read(data, tokenizer, files.chatTemplate().orElse(null), options).records()) {
+        for (Text t :
+            Texts.read(data, tokenizer, files.chatTemplate().orElse(null), options).records()) {
           add(sequences, tokenizer, t.ids(), chat ? t.text() : null);
         }
       }

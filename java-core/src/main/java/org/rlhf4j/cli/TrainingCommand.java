@@ -24,22 +24,35 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Unmatched;
 
 /**
- * What sft, reward and ppo share: the configuration from file, flags and overrides; then a loop over a trainer's steps that writes
- * the run folder, checkpoints on the way and when interrupted, and the result at the end.
+ * What sft, reward and ppo share: the configuration from file, flags and overrides; then a loop
+ * over a trainer's steps that writes the run folder, checkpoints on the way and when interrupted,
+ * and the result at the end.
  */
 abstract class TrainingCommand implements Callable<Integer> {
-  @Option(names = "--json", description = "the last metrics as one JSON document on standard output")
+  @Option(
+      names = "--json",
+      description = "the last metrics as one JSON document on standard output")
   private boolean json;
 
   @Option(names = "--quiet", description = "no progress")
   private boolean quiet;
 
-  @Option(names = "--log-level", paramLabel = "error|warn|info|debug", description = "(default: ${DEFAULT-VALUE})")
-  private String logLevel = "info";
+  @Option(
+      names = "--log-level",
+      paramLabel = "error|warn|info|debug",
+      description = "(default: info, with --quiet warn)")
+  private String logLevel;
 
   @Unmatched private List<String> arguments = new ArrayList<>();
 
   private volatile boolean interrupted;
+
+  /**
+   * Counted down when everything is written and said: a process that is told to stop waits for it.
+   */
+  private final CountDownLatch ended = new CountDownLatch(1);
+
+  private final Thread hook = new Thread(this::waitForCheckpoint, "interrupt");
 
   /** The stage's configuration. */
   abstract StageConfig configure(Settings settings);
@@ -54,6 +67,23 @@ abstract class TrainingCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
+    try {
+      return runStage();
+    } catch (InterruptedRunException e) {
+      // Said here: the process ends as soon as the hook does.
+      System.err.println("rlhf4j: " + e.getMessage());
+      return Main.INTERRUPTED;
+    } finally {
+      ended.countDown();
+      try {
+        Runtime.getRuntime().removeShutdownHook(hook);
+      } catch (IllegalStateException shuttingDown) {
+        // the hook is what runs
+      }
+    }
+  }
+
+  private int runStage() throws IOException {
     Log.configure(logLevel, quiet);
     Logger log = Log.of(getClass());
     StageConfig config = configure(Settings.fromArguments(command(), arguments));
@@ -87,7 +117,10 @@ abstract class TrainingCommand implements Callable<Integer> {
 
   private Map<String, Object> lastMetrics = Map.of();
 
-  /** Loads what the run needs; everything that can be wrong with the user's files is found here, before the run folder is made. */
+  /**
+   * Loads what the run needs; everything that can be wrong with the user's files is found here,
+   * before the run folder is made.
+   */
   abstract void prepare(StageConfig config, Logger log) throws IOException;
 
   /** Closes what {@link #prepare} opened. */
@@ -122,7 +155,8 @@ abstract class TrainingCommand implements Callable<Integer> {
    *
    * @param results what is published at the end, by folder name
    */
-  final void drive(StageConfig config, Stage stage, Trainer trainer, Map<String, FolderWriter> results)
+  final void drive(
+      StageConfig config, Stage stage, Trainer trainer, Map<String, FolderWriter> results)
       throws IOException {
     long done = 0;
     if (config.paths().resume() && stage.folder().latestCheckpoint().isPresent()) {
@@ -131,8 +165,6 @@ abstract class TrainingCommand implements Callable<Integer> {
       done = trainer.stepsDone();
       stage.log().info("resumed from {}", checkpoint);
     }
-    CountDownLatch ended = new CountDownLatch(1);
-    Thread hook = new Thread(() -> waitForCheckpoint(ended), "interrupt");
     Runtime.getRuntime().addShutdownHook(hook);
     try {
       stage.report().begin(done, trainer.totalSteps());
@@ -148,37 +180,34 @@ abstract class TrainingCommand implements Callable<Integer> {
           if (interrupted && !last) {
             stage.report().end();
             throw new InterruptedRunException(
-                "interrupted after step " + step + "; saved " + saved + "; --resume continues from there");
+                "interrupted after step "
+                    + step
+                    + "; saved "
+                    + saved
+                    + "; --resume continues from there");
           }
         }
       }
       stage.report().end();
       results.forEach(stage.folder()::publish);
-    } catch (RuntimeException e) {
+    } catch (RuntimeException | Error e) {
       stage.report().end();
       if (e instanceof InterruptedRunException) {
         throw e;
       }
       throw new RuntimeException(
-          e.getMessage()
+          (e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage())
               + stage
                   .folder()
                   .latestCheckpoint()
                   .map(c -> "; the last checkpoint is " + c)
                   .orElse("; no checkpoint had been written"),
           e);
-    } finally {
-      ended.countDown();
-      try {
-        Runtime.getRuntime().removeShutdownHook(hook);
-      } catch (IllegalStateException shuttingDown) {
-        // the hook is what runs
-      }
     }
   }
 
   /** Runs when the process is told to stop: lets the step that is under way end and save. */
-  private void waitForCheckpoint(CountDownLatch ended) {
+  private void waitForCheckpoint() {
     interrupted = true;
     try {
       ended.await(10, TimeUnit.MINUTES);

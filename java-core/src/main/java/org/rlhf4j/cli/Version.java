@@ -12,7 +12,12 @@ final class Version implements IVersionProvider {
   /** What config.yaml records of a run. */
   static Map<String, String> versions() {
     return Map.of(
-        "rlhf4j", PROJECT, "java", System.getProperty("java.runtime.version"), "native", Native.buildInfo());
+        "rlhf4j",
+        PROJECT,
+        "java",
+        System.getProperty("java.runtime.version"),
+        "native",
+        Native.buildInfo());
   }
 
   @Override
@@ -20,7 +25,10 @@ final class Version implements IVersionProvider {
     try (Device device = Device.best()) {
       return new String[] {
         "rlhf4j " + PROJECT,
-        "Java " + System.getProperty("java.runtime.version") + ", " + System.getProperty("java.vm.name"),
+        "Java "
+            + System.getProperty("java.runtime.version")
+            + ", "
+            + System.getProperty("java.vm.name"),
         Native.buildInfo(),
         "cpu: " + device.describe()
       };

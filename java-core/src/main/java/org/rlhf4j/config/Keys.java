@@ -48,12 +48,14 @@ public final class Keys {
               .orElse(1024, SFT, REWARD)
               .orElse(0, PPO)
               .atLeast(0),
-          Key.of("append_eos", FLAG, "end each completion with EOS").orElse(true, SFT).orElse(false, REWARD),
+          Key.of("append_eos", FLAG, "end each completion with EOS")
+              .orElse(true, SFT)
+              .orElse(false, REWARD),
           Key.of("shuffle", FLAG, "false: batches and minibatches in the order of the file")
               .orElse(true),
           Key.of("skip_bad_lines", FLAG, "count bad lines and go on").orElse(false),
-          Key.of("query_template", CHOICE, "how a query becomes a prompt")
-              .orElse("plain", PPO)
+          Key.of("query_template", CHOICE, "how a query or question becomes a prompt")
+              .orElse("plain", REWARD, PPO)
               .oneOf("plain", "chat"),
           // Optimisation
           Key.of("training", CHOICE, "what is trained: an adapter, or all weights")
@@ -133,6 +135,12 @@ public final class Keys {
               .orElse(1.0, PPO)
               .above(0, 1),
           // PPO: reward
+          Key.of(
+                  "reference",
+                  CHOICE,
+                  "what the KL is taken against: adapter as it was at the start, or the bare base")
+              .orElse("adapter", PPO)
+              .oneOf("adapter", "base"),
           Key.of("init_kl_coef", NUMBER, "weight of the KL penalty").orElse(0.2, PPO).atLeast(0),
           Key.of("kl_penalty", CHOICE, "estimator of the KL penalty")
               .orElse("kl", PPO)

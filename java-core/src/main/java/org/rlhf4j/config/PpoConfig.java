@@ -12,6 +12,8 @@ package org.rlhf4j.config;
  *     is used
  * @param topK 0: all tokens
  * @param topP 1: all tokens
+ * @param reference what the KL is taken against: adapter (the one that the policy starts from, if
+ *     any) or base
  * @param initKlCoef weight of the KL penalty
  * @param klPenalty estimator of the KL: kl, abs, mse, k3 or full; see DESIGN, "The algorithms,
  *     exactly"
@@ -51,6 +53,7 @@ public record PpoConfig(
     double temperature,
     int topK,
     double topP,
+    String reference,
     double initKlCoef,
     String klPenalty,
     boolean adapKlCtrl,
@@ -96,6 +99,7 @@ public record PpoConfig(
         s.number("temperature"),
         s.integer("top_k"),
         s.number("top_p"),
+        s.text("reference"),
         s.number("init_kl_coef"),
         s.text("kl_penalty"),
         s.flag("adap_kl_ctrl"),

@@ -5,6 +5,8 @@ package org.rlhf4j.config;
  *
  * @param centerRewardsCoefficient weight of mean (chosen + rejected)² in the loss; 0: none
  * @param appendEos whether chosen and rejected end with EOS
+ * @param queryTemplate how question and answer are joined: plain (one after the other) or chat
+ *     (through the chat template)
  */
 public record RewardConfig(
     RunPaths paths,
@@ -13,6 +15,7 @@ public record RewardConfig(
     LoraPart lora,
     double centerRewardsCoefficient,
     boolean appendEos,
+    String queryTemplate,
     Settings settings)
     implements StageConfig {
   public static RewardConfig defaults() {
@@ -27,6 +30,7 @@ public record RewardConfig(
         LoraPart.from(s),
         s.number("center_rewards_coefficient"),
         s.flag("append_eos"),
+        s.text("query_template"),
         s);
   }
 

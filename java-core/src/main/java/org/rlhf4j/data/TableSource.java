@@ -50,8 +50,8 @@ final class TableSource implements RowSource {
           opened.prepareStatement(
               csv
                   ? "SELECT * FROM read_csv(?, header = true, all_varchar = true, delim = ',',"
-                        + " quote = '\"', escape = '\"', max_line_size = 268435456, null_padding ="
-                        + " false)"
+                      + " quote = '\"', escape = '\"', max_line_size = 268435456, null_padding ="
+                      + " false)"
                   : "SELECT * FROM read_parquet(?)");
       statement.setString(1, file.toString());
       rows = statement.executeQuery();

@@ -46,7 +46,12 @@ import org.rlhf4j.tokenizer.Tokenizer;
 /** Pre-training, fine-tuning, reward model and PPO, one after the other, and what they came to. */
 public final class Demo {
   private static final List<String> FILES =
-      List.of("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja");
+      List.of(
+          "config.json",
+          "generation_config.json",
+          "tokenizer.json",
+          "tokenizer_config.json",
+          "chat_template.jinja");
 
   /**
    * @param out a new or empty folder
@@ -73,7 +78,10 @@ public final class Demo {
     modelFolder = options.out().resolve("model");
   }
 
-  /** Runs all stages and tells the results. Everything that was made lies in the output folder afterwards. */
+  /**
+   * Runs all stages and tells the results. Everything that was made lies in the output folder
+   * afterwards.
+   */
   public DemoResult run() throws IOException {
     Files.createDirectories(modelFolder);
     for (String name : FILES) {
@@ -86,7 +94,8 @@ public final class Demo {
     try {
       template =
           new ChatTemplate(
-              Files.readString(modelFolder.resolve("chat_template.jinja")), tokenizer.specialTokens());
+              Files.readString(modelFolder.resolve("chat_template.jinja")),
+              tokenizer.specialTokens());
       makeModel();
       return align();
     } finally {
@@ -98,18 +107,23 @@ public final class Demo {
 
   private void makeModel() throws IOException {
     ModelConfig config =
-        ModelConfig.from(Json.readObject(modelFolder.resolve("config.json")), modelFolder.toString());
+        ModelConfig.from(
+            Json.readObject(modelFolder.resolve("config.json")), modelFolder.toString());
     try (CausalLm model = CausalLm.initialised(device, config, DType.F32, options.seed())) {
-      say.accept(String.format("1/4 pre-training a model of %,d parameters", config.parameterCount()));
+      say.accept(
+          String.format("1/4 pre-training a model of %,d parameters", config.parameterCount()));
       SftConfig pretrain =
-          sft("1-pretrain", 32, options.quick() ? 60 : 500, 3e-3).with("lr_scheduler_type", "cosine");
+          sft("1-pretrain", 32, options.quick() ? 60 : 500, 3e-3)
+              .with("lr_scheduler_type", "cosine");
       stage("pre-training", pretrain, new SftTrainer(model, null, texts(), pretrain), Map.of());
 
       say.accept("2/4 supervised fine-tuning on questions and answers of mixed quality");
       SftConfig tune = sft("2-sft", 32, options.quick() ? 60 : 260, 2e-3);
       stage("sft", tune, new SftTrainer(model, null, demonstrations(), tune), Map.of());
       ModelFolderWriter.writeWeights(
-          modelFolder, ParameterFiles.tensors(model.parameters(), FloatType.F32), ModelFolderWriter.SHARD_BYTES);
+          modelFolder,
+          ParameterFiles.tensors(model.parameters(), FloatType.F32),
+          ModelFolderWriter.SHARD_BYTES);
     }
   }
 
@@ -131,7 +145,10 @@ public final class Demo {
     try (ModelFiles files = ModelFiles.open(modelFolder);
         CausalLm base =
             CausalLm.frozen(
-                device, ModelConfig.from(files.config(), modelFolder.toString()), DType.F32, files::tensor)) {
+                device,
+                ModelConfig.from(files.config(), modelFolder.toString()),
+                DType.F32,
+                files::tensor)) {
       say.accept("3/4 reward model, from preference pairs");
       RewardConfig rewardConfig =
           RewardConfig.defaults()
@@ -141,7 +158,8 @@ public final class Demo {
               .with("max_steps", options.quick() ? 20 : 75)
               .with("learning_rate", 2e-3)
               .with("seed", options.seed());
-      RewardModel reward = RewardModel.create(base, rewardConfig.lora().toLoraConfig(), options.seed());
+      RewardModel reward =
+          RewardModel.create(base, rewardConfig.lora().toLoraConfig(), options.seed());
       stage(
           "reward",
           rewardConfig,
@@ -164,7 +182,8 @@ public final class Demo {
               .with("seed", options.seed());
       Policy policy = Policy.create(base, ppo.lora().toLoraConfig(), options.seed());
       GenerationConfig sampling = GenerationConfig.sampling(48, files.eosIds(), options.seed());
-      Evaluation evaluation = new Evaluation(base, reward, tokenizer, data.heldOut(), this::prompt, sampling);
+      Evaluation evaluation =
+          new Evaluation(base, reward, tokenizer, data.heldOut(), this::prompt, sampling);
       Evaluation.Outcome before = evaluation.of(policy);
       List<int[]> queries = data.queries().stream().map(q -> prompt(q.text())).toList();
       try (RunFolder folder = open(ppo)) {
@@ -196,14 +215,17 @@ public final class Demo {
         reward.adapter().close();
         Path report =
             HtmlReport.write(
-                List.of("1-pretrain", "2-sft", "3-reward", "4-ppo").stream().map(options.out()::resolve).toList(),
+                List.of("1-pretrain", "2-sft", "3-reward", "4-ppo").stream()
+                    .map(options.out()::resolve)
+                    .toList(),
                 options.out().resolve("report.html"));
         return new DemoResult(before, after, report);
       }
     }
   }
 
-  private void save(org.rlhf4j.lora.LoraAdapter adapter, PeftAdapter.Task task, Path folder) throws IOException {
+  private void save(org.rlhf4j.lora.LoraAdapter adapter, PeftAdapter.Task task, Path folder)
+      throws IOException {
     PeftAdapter.save(adapter, task, modelFolder.toString(), folder);
   }
 
@@ -211,7 +233,8 @@ public final class Demo {
     return RunFolder.open(config.paths().requiredOut(), config.settings(), options.versions());
   }
 
-  private void stage(String name, StageConfig config, Trainer trainer, Map<String, FolderWriter> results) {
+  private void stage(
+      String name, StageConfig config, Trainer trainer, Map<String, FolderWriter> results) {
     try (RunFolder folder = open(config)) {
       loop(name, config, folder, trainer);
       results.forEach(folder::publish);
@@ -264,7 +287,9 @@ public final class Demo {
         .forEach(
             e -> {
               int[] prompt = prompt(e.question().text());
-              all.add(new Demonstration(join(prompt, answer(e.answer())), prompt.length, all.size() + 1));
+              all.add(
+                  new Demonstration(
+                      join(prompt, answer(e.answer())), prompt.length, all.size() + 1));
             });
     return all;
   }
@@ -286,7 +311,9 @@ public final class Demo {
     return all;
   }
 
-  /** The data as files, in the form that the commands read: to look at, and to try the commands on. */
+  /**
+   * The data as files, in the form that the commands read: to look at, and to try the commands on.
+   */
   private void writeData() throws IOException {
     Path folder = Files.createDirectories(options.out().resolve("data"));
     lines(folder, "pretrain.jsonl", data.texts().stream().map(t -> Map.of("text", t)).toList());
@@ -315,11 +342,18 @@ public final class Demo {
                   return line;
                 })
             .toList());
-    lines(folder, "queries.jsonl", data.queries().stream().map(q -> Map.of("query", q.text())).toList());
-    lines(folder, "held-out.jsonl", data.heldOut().stream().map(q -> Map.of("query", q.text())).toList());
+    lines(
+        folder,
+        "queries.jsonl",
+        data.queries().stream().map(q -> Map.of("query", q.text())).toList());
+    lines(
+        folder,
+        "held-out.jsonl",
+        data.heldOut().stream().map(q -> Map.of("query", q.text())).toList());
   }
 
-  private static void lines(Path folder, String name, List<? extends Map<String, ?>> lines) throws IOException {
+  private static void lines(Path folder, String name, List<? extends Map<String, ?>> lines)
+      throws IOException {
     StringBuilder text = new StringBuilder();
     for (Map<String, ?> line : lines) {
       text.append(Json.MAPPER.writeValueAsString(line)).append('\n');

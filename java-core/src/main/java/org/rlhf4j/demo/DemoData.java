@@ -5,8 +5,8 @@ import java.util.List;
 import java.util.SplittableRandom;
 
 /**
- * The demo's data, written from the topics: texts to pre-train on, demonstrations of mixed quality, preference pairs ranked by the
- * rule, queries to train on, and queries that no stage sees.
+ * The demo's data, written from the topics: texts to pre-train on, demonstrations of mixed quality,
+ * preference pairs ranked by the rule, queries to train on, and queries that no stage sees.
  */
 record DemoData(
     List<String> texts,

@@ -20,11 +20,25 @@ public record DemoResult(Evaluation.Outcome before, Evaluation.Outcome after, Pa
       lines.add("  after:  " + after.samples().get(i).response());
     }
     lines.add("");
-    lines.add(String.format(Locale.ROOT, "%-34s %10s %10s", "on held-out questions", "before", "after"));
-    lines.add(String.format(Locale.ROOT, "%-34s %10.3f %10.3f", "learned reward", before.reward(), after.reward()));
-    lines.add(String.format(Locale.ROOT, "%-34s %10.3f %10.3f", "the rule's score (0 to 1)", before.rule(), after.rule()));
     lines.add(
-        String.format(Locale.ROOT, "%-34s %10.3f %10.3f", "KL from the reference, nats/answer", before.kl(), after.kl()));
+        String.format(Locale.ROOT, "%-34s %10s %10s", "on held-out questions", "before", "after"));
+    lines.add(
+        String.format(
+            Locale.ROOT, "%-34s %10.3f %10.3f", "learned reward", before.reward(), after.reward()));
+    lines.add(
+        String.format(
+            Locale.ROOT,
+            "%-34s %10.3f %10.3f",
+            "the rule's score (0 to 1)",
+            before.rule(),
+            after.rule()));
+    lines.add(
+        String.format(
+            Locale.ROOT,
+            "%-34s %10.3f %10.3f",
+            "KL from the reference, nats/answer",
+            before.kl(),
+            after.kl()));
     return lines;
   }
 

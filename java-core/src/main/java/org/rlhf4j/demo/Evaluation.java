@@ -18,7 +18,10 @@ import org.rlhf4j.nn.RewardModel;
 import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.tokenizer.Tokenizer;
 
-/** How a policy does on questions that no stage has seen: the learned reward, the rule, and its distance from the reference. */
+/**
+ * How a policy does on questions that no stage has seen: the learned reward, the rule, and its
+ * distance from the reference.
+ */
 public final class Evaluation {
   private static final int SHOWN = 6;
 
@@ -67,7 +70,8 @@ public final class Evaluation {
   Outcome of(Policy policy) {
     List<int[]> prompts = questions.stream().map(q -> prompt.apply(q.text())).toList();
     List<Trajectory> trajectories = new ArrayList<>();
-    for (Generation g : new Generator(base).generate(prompts, policy.adapter(), sampling, 1 << 20)) {
+    for (Generation g :
+        new Generator(base).generate(prompts, policy.adapter(), sampling, 1 << 20)) {
       trajectories.add(new Trajectory(g.promptIds(), g.ids(), g.finish() == Generation.Finish.EOS));
     }
     List<Sample> samples = new ArrayList<>();
@@ -75,7 +79,8 @@ public final class Evaluation {
     double rules = 0;
     double kls = 0;
     try (Scope scope = base.device().scope()) {
-      Scores scores = new RolloutScorer(policy, null, reward, "full", 1).score(scope, trajectories, null);
+      Scores scores =
+          new RolloutScorer(policy, null, reward, "full", 1).score(scope, trajectories, null);
       for (float kl : scores.kl().toFloats()) {
         kls += kl;
       }

@@ -3,8 +3,9 @@ package org.rlhf4j.demo;
 import java.util.Locale;
 
 /**
- * What a good answer is, as a plain rule: a quarter each for opening politely, naming the topic, having at least two whole
- * sentences, and holding no filler. It ranks the demo's preference pairs and judges its results; no model ever sees it.
+ * What a good answer is, as a plain rule: a quarter each for opening politely, naming the topic,
+ * having at least two whole sentences, and holding no filler. It ranks the demo's preference pairs
+ * and judges its results; no model ever sees it.
  */
 final class Rule {
   private Rule() {}

@@ -58,7 +58,8 @@ record Topic(Language language, String name, List<String> facts) {
     List<Topic> topics = new ArrayList<>();
     try (BufferedReader lines =
         new BufferedReader(
-            new InputStreamReader(Topic.class.getResourceAsStream("topics.jsonl"), StandardCharsets.UTF_8))) {
+            new InputStreamReader(
+                Topic.class.getResourceAsStream("topics.jsonl"), StandardCharsets.UTF_8))) {
       for (String line = lines.readLine(); line != null; line = lines.readLine()) {
         JsonNode t = Json.MAPPER.readTree(line);
         topics.add(new Topic(Language.ENGLISH, t.get("en").asText(), texts(t.get("en_facts"))));

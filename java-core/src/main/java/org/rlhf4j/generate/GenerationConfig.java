@@ -11,7 +11,13 @@ import java.util.Set;
  * @param eosIds tokens that end a sequence; empty: only the length does
  */
 public record GenerationConfig(
-    int maxNewTokens, int minNewTokens, float temperature, int topK, float topP, Set<Integer> eosIds, long seed) {
+    int maxNewTokens,
+    int minNewTokens,
+    float temperature,
+    int topK,
+    float topP,
+    Set<Integer> eosIds,
+    long seed) {
   public static GenerationConfig greedy(int maxNewTokens, Set<Integer> eosIds) {
     return new GenerationConfig(maxNewTokens, 0, 0, 0, 1, eosIds, 0);
   }

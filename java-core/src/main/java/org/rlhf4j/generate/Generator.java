@@ -19,8 +19,8 @@ import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.tensor.Tensor;
 
 /**
- * Batched decoding with a KV cache. A finished sequence frees its slot at once and the next prompt takes it; equal prompts that
- * enter together are computed once.
+ * Batched decoding with a KV cache. A finished sequence frees its slot at once and the next prompt
+ * takes it; equal prompts that enter together are computed once.
  */
 public final class Generator {
   private static final int MAX_SLOTS = 64;
@@ -53,7 +53,8 @@ public final class Generator {
   }
 
   /** As {@link #generate(List, LoraAdapter, GenerationConfig, long)} with streams from 0. */
-  public List<Generation> generate(List<int[]> prompts, LoraAdapter adapter, GenerationConfig config) {
+  public List<Generation> generate(
+      List<int[]> prompts, LoraAdapter adapter, GenerationConfig config) {
     return generate(prompts, adapter, config, 0);
   }
 
@@ -61,7 +62,8 @@ public final class Generator {
    * Continues every prompt.
    *
    * @param adapter what all tokens go through, or null for the base alone
-   * @param firstStream prompt i draws from the random stream firstStream + i: same seed and stream, same choices
+   * @param firstStream prompt i draws from the random stream firstStream + i: same seed and stream,
+   *     same choices
    */
   public List<Generation> generate(
       List<int[]> prompts, LoraAdapter adapter, GenerationConfig config, long firstStream) {
@@ -69,7 +71,8 @@ public final class Generator {
       return List.of();
     }
     if (config.maxNewTokens() < 1) {
-      throw new IllegalArgumentException("maxNewTokens: expected at least 1, found " + config.maxNewTokens());
+      throw new IllegalArgumentException(
+          "maxNewTokens: expected at least 1, found " + config.maxNewTokens());
     }
     int longest = prompts.stream().mapToInt(p -> p.length).max().orElseThrow();
     int slots = Math.min(prompts.size(), MAX_SLOTS);
@@ -84,7 +87,12 @@ public final class Generator {
     }
     List<Live> live = new ArrayList<>();
     try (KvCache cache =
-        new KvCache(model.device(), model.config(), model.dtype(), slots, longest + config.maxNewTokens())) {
+        new KvCache(
+            model.device(),
+            model.config(),
+            model.dtype(),
+            slots,
+            longest + config.maxNewTokens())) {
       while (!waiting.isEmpty() || !live.isEmpty()) {
         if (!waiting.isEmpty() && !free.isEmpty()) {
           List<Live> entering = new ArrayList<>();
@@ -117,7 +125,11 @@ public final class Generator {
   }
 
   private void prefill(
-      List<Live> entering, LoraAdapter adapter, GenerationConfig config, long firstStream, KvCache cache) {
+      List<Live> entering,
+      LoraAdapter adapter,
+      GenerationConfig config,
+      long firstStream,
+      KvCache cache) {
     // Equal prompts are computed once; `row` says whose last hidden state a sequence reads.
     List<Live> distinct = new ArrayList<>();
     int[] owner = new int[entering.size()];
@@ -140,7 +152,9 @@ public final class Generator {
       Scope scope = g.scope();
       PackedBatch batch =
           PackedBatch.of(
-              scope, distinct.stream().map(l -> Arrays.copyOf(l.ids, l.promptLength)).toList(), adapter);
+              scope,
+              distinct.stream().map(l -> Arrays.copyOf(l.ids, l.promptLength)).toList(),
+              adapter);
       int[] slots = new int[batch.tokens()];
       for (int d = 0; d < distinct.size(); d++) {
         Arrays.fill(slots, batch.starts()[d], batch.starts()[d + 1], distinct.get(d).slot);
@@ -161,7 +175,11 @@ public final class Generator {
   }
 
   private void decode(
-      List<Live> live, LoraAdapter adapter, GenerationConfig config, long firstStream, KvCache cache) {
+      List<Live> live,
+      LoraAdapter adapter,
+      GenerationConfig config,
+      long firstStream,
+      KvCache cache) {
     int n = live.size();
     int[] ids = new int[n];
     int[] positions = new int[n];
@@ -189,7 +207,8 @@ public final class Generator {
   }
 
   /** Draws the next token of each sequence from its row of hidden states, and appends it. */
-  private void sample(Graph g, Tensor rows, List<Live> live, GenerationConfig config, long firstStream) {
+  private void sample(
+      Graph g, Tensor rows, List<Live> live, GenerationConfig config, long firstStream) {
     Scope scope = g.scope();
     Tensor logits = Head.logits(g, rows, model.head());
     int n = live.size();

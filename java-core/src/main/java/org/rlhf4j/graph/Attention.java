@@ -5,8 +5,8 @@ import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.Tensor;
 
 /**
- * Rotary embedding of q and k, then causal attention over packed sequences. One op, since the backward turns the gradients of q
- * and k back in place.
+ * Rotary embedding of q and k, then causal attention over packed sequences. One op, since the
+ * backward turns the gradients of q and k back in place.
  */
 public final class Attention {
   private Attention() {}
@@ -46,7 +46,10 @@ public final class Attention {
     }
   }
 
-  /** The cache that keys and values go to: [slots, length, kv heads, head size] each; where row t goes: slots[t], positions[t]. */
+  /**
+   * The cache that keys and values go to: [slots, length, kv heads, head size] each; where row t
+   * goes: slots[t], positions[t].
+   */
   public record Cache(Tensor k, Tensor v, Tensor slots) {}
 
   /**
@@ -58,7 +61,13 @@ public final class Attention {
    * @return float [T, query heads * size]
    */
   public static Var apply(
-      Graph g, Var qkv, Heads heads, Tensor positions, Tensor angles, Tensor cuSeqlens, Cache cache) {
+      Graph g,
+      Var qkv,
+      Heads heads,
+      Tensor positions,
+      Tensor angles,
+      Tensor cuSeqlens,
+      Cache cache) {
     Tensor x = qkv.value();
     long tokens = x.size(0);
     heads.rotate(x, angles, false);
@@ -68,7 +77,8 @@ public final class Attention {
     Tensor o = g.allocate(x.dtype(), tokens, (long) heads.query() * heads.size());
     Tensor o3 = o.reshape(tokens, heads.query(), heads.size());
     Tensor lse = g.allocate(DType.F32, heads.query(), tokens);
-    Kernels.attention(o3, lse, heads.q(x), heads.k(x), heads.v(x), cuSeqlens, heads.scale(), heads.window());
+    Kernels.attention(
+        o3, lse, heads.q(x), heads.k(x), heads.v(x), cuSeqlens, heads.scale(), heads.window());
     return g.record(
         o,
         qkv.needsGrad(),

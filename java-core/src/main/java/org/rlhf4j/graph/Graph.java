@@ -11,8 +11,9 @@ import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.tensor.Tensor;
 
 /**
- * One forward pass and, if it records, its backward. Each op computes its value at once and leaves behind what its backward
- * does; {@link #backward} runs those in reverse. All memory belongs to the graph and goes back when it is closed.
+ * One forward pass and, if it records, its backward. Each op computes its value at once and leaves
+ * behind what its backward does; {@link #backward} runs those in reverse. All memory belongs to the
+ * graph and goes back when it is closed.
  */
 public final class Graph implements AutoCloseable {
   private final Scope scope;
@@ -60,8 +61,8 @@ public final class Graph implements AutoCloseable {
    * The result of an op.
    *
    * @param needsGrad whether an input or parameter of the op wants a gradient
-   * @param backward given the result (its gradient is set), hands gradients to inputs and parameters; not run if no gradient
-   *     has arrived
+   * @param backward given the result (its gradient is set), hands gradients to inputs and
+   *     parameters; not run if no gradient has arrived
    */
   Var record(Tensor value, boolean needsGrad, Consumer<Var> backward) {
     Var out = new Var(value, recording && needsGrad);
@@ -111,7 +112,8 @@ public final class Graph implements AutoCloseable {
   }
 
   /**
-   * Runs {@code block} without keeping its activations; the backward computes them again. Trades a second forward for memory.
+   * Runs {@code block} without keeping its activations; the backward computes them again. Trades a
+   * second forward for memory.
    */
   public Var recompute(Var x, Function<Step, Var> block) {
     if (!recording) {

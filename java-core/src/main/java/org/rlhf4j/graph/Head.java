@@ -5,7 +5,10 @@ import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.Tensor;
 import org.rlhf4j.tensor.Weight;
 
-/** The language-model head's fused ops: no [tokens, vocabulary] matrix exists outside the kernel's chunks. */
+/**
+ * The language-model head's fused ops: no [tokens, vocabulary] matrix exists outside the kernel's
+ * chunks.
+ */
 public final class Head {
   private Head() {}
 
@@ -22,7 +25,8 @@ public final class Head {
    * @param gradW f32 [V,H], or null if the head is frozen
    * @param targets i32 [T]
    */
-  public static Logprobs logprobs(Graph g, Var x, Weight w, Tensor gradW, Tensor targets, float temperature) {
+  public static Logprobs logprobs(
+      Graph g, Var x, Weight w, Tensor gradW, Tensor targets, float temperature) {
     long tokens = x.value().size(0);
     Tensor logp = g.allocate(DType.F32, tokens);
     Tensor entropy = g.allocate(DType.F32, tokens);
@@ -33,7 +37,8 @@ public final class Head {
             logp,
             x.needsGrad() || gradW != null,
             y -> {
-              Tensor gradX = x.needsGrad() ? g.allocate(x.value().dtype(), x.value().shape()) : null;
+              Tensor gradX =
+                  x.needsGrad() ? g.allocate(x.value().dtype(), x.value().shape()) : null;
               Kernels.headLogprobBackward(
                   gradX, gradW, y.grad(), null, x.value(), w, targets, lse, null, temperature);
               if (gradX != null) {
@@ -44,24 +49,30 @@ public final class Head {
   }
 
   /**
-   * Cross entropy with the gradient taken in the same sweep: hands gradScale times the gradient of the <em>sum</em> over targets
-   * to x and to gradW at once, so x's gradient is set when this returns.
+   * Cross entropy with the gradient taken in the same sweep: hands gradScale times the gradient of
+   * the <em>sum</em> over targets to x and to gradW at once, so x's gradient is set when this
+   * returns.
    *
    * @param targets i32 [T]; -100: not counted
    * @return f32 [2]: the sum of the losses, and how many tokens counted
    */
-  public static Tensor crossEntropy(Graph g, Var x, Weight w, Tensor gradW, Tensor targets, float gradScale) {
+  public static Tensor crossEntropy(
+      Graph g, Var x, Weight w, Tensor gradW, Tensor targets, float gradScale) {
     Tensor loss = g.allocate(DType.F32, 2);
     boolean backward = g.isRecording() && x.needsGrad();
     Tensor gradX = backward ? g.allocate(x.value().dtype(), x.value().shape()) : null;
-    Kernels.headCrossEntropy(loss, gradX, g.isRecording() ? gradW : null, x.value(), w, targets, gradScale);
+    Kernels.headCrossEntropy(
+        loss, gradX, g.isRecording() ? gradW : null, x.value(), w, targets, gradScale);
     if (backward) {
       g.accumulate(x, gradX);
     }
     return loss;
   }
 
-  /** Σ p (log p − log q) over the vocabulary, p from x, q from xRef, through one head. f32 [T]; a value, with no backward. */
+  /**
+   * Σ p (log p − log q) over the vocabulary, p from x, q from xRef, through one head. f32 [T]; a
+   * value, with no backward.
+   */
   public static Tensor fullKl(Graph g, Tensor x, Tensor xRef, Weight w, float temperature) {
     long tokens = x.size(0);
     Tensor kl = g.allocate(DType.F32, tokens);

@@ -1,16 +1,16 @@
 package org.rlhf4j.graph;
 
 import java.util.List;
-import org.rlhf4j.tensor.Dropout;
 import org.rlhf4j.tensor.DType;
+import org.rlhf4j.tensor.Dropout;
 import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.LoraSegment;
 import org.rlhf4j.tensor.Tensor;
 import org.rlhf4j.tensor.Weight;
 
 /**
- * y = x Wᵀ + bias, plus LoRA by segments on column ranges of y: several projections of one input (q, k, v) are one product, and
- * each keeps adapters of its own.
+ * y = x Wᵀ + bias, plus LoRA by segments on column ranges of y: several projections of one input
+ * (q, k, v) are one product, and each keeps adapters of its own.
  */
 public final class Linear {
   private Linear() {}

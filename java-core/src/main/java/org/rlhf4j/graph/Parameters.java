@@ -12,8 +12,9 @@ import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.tensor.Tensor;
 
 /**
- * The parameters that one optimizer trains, in one contiguous f32 buffer, their gradients in another: one AdamW call, one norm,
- * one blob in a checkpoint. Matrices lie first, vectors (norms, biases) after them, since those take no weight decay.
+ * The parameters that one optimizer trains, in one contiguous f32 buffer, their gradients in
+ * another: one AdamW call, one norm, one blob in a checkpoint. Matrices lie first, vectors (norms,
+ * biases) after them, since those take no weight decay.
  */
 public final class Parameters implements AutoCloseable {
   /** Name and shape of a parameter to be. */
@@ -127,7 +128,10 @@ public final class Parameters implements AutoCloseable {
     return whole.rows(from, from + rows * columns).reshape(rows, columns);
   }
 
-  /** Brings the forward's bf16 copies up to date with the values: after each optimizer step and after loading. */
+  /**
+   * Brings the forward's bf16 copies up to date with the values: after each optimizer step and
+   * after loading.
+   */
   public void refresh() {
     if (compute != values) {
       Kernels.copy(compute, values);

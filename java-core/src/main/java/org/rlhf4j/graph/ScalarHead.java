@@ -22,9 +22,13 @@ public final class ScalarHead {
         x.needsGrad() || w.isTrainable(),
         out -> {
           Tensor gradX = x.needsGrad() ? g.allocate(x.value().dtype(), x.value().shape()) : null;
-          Tensor gradW = w.isTrainable() ? w.grad().reshape(weight.elements()) : null;
-          Kernels.scalarHeadBackward(
-              gradX, gradW, bias == null ? null : bias.grad(), out.grad(), x.value(), weight);
+          // The kernel always adds to gradW; a frozen head's is thrown away.
+          Tensor gradW =
+              w.isTrainable()
+                  ? w.grad().reshape(weight.elements())
+                  : g.scope().zeros(DType.F32, weight.elements());
+          Tensor gradBias = bias == null || !bias.isTrainable() ? null : bias.grad();
+          Kernels.scalarHeadBackward(gradX, gradW, gradBias, out.grad(), x.value(), weight);
           if (gradX != null) {
             g.accumulate(x, gradX);
           }

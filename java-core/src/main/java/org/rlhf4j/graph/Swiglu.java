@@ -18,7 +18,11 @@ public final class Swiglu {
         out -> {
           Tensor grad = g.allocate(x.dtype(), x.shape());
           Kernels.swigluBackward(
-              grad.columns(0, n), grad.columns(n, 2 * n), out.grad(), x.columns(0, n), x.columns(n, 2 * n));
+              grad.columns(0, n),
+              grad.columns(n, 2 * n),
+              out.grad(),
+              x.columns(0, n),
+              x.columns(n, 2 * n));
           g.accumulate(gateUp, grad);
         });
   }

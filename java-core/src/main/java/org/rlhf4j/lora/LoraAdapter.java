@@ -13,8 +13,9 @@ import org.rlhf4j.tensor.LoraSegment;
 import org.rlhf4j.tensor.Tensor;
 
 /**
- * One role's adapter: A and B for each targeted module, and any heads that are trained with them, in one set of parameters. Names
- * are the base's module names ("model.layers.0.self_attn.q_proj") with ".lora_A" and ".lora_B".
+ * One role's adapter: A and B for each targeted module, and any heads that are trained with them,
+ * in one set of parameters. Names are the base's module names ("model.layers.0.self_attn.q_proj")
+ * with ".lora_A" and ".lora_B".
  */
 public final class LoraAdapter implements AutoCloseable {
   /** A linear layer that can have an adapter. */
@@ -25,7 +26,8 @@ public final class LoraAdapter implements AutoCloseable {
   private final Map<String, Module> modules = new LinkedHashMap<>();
 
   /**
-   * A new adapter with A drawn as PEFT draws it (Kaiming uniform with a = √5: U(±1/√in)) and B zero: it changes nothing yet.
+   * A new adapter with A drawn as PEFT draws it (Kaiming uniform with a = √5: U(±1/√in)) and B
+   * zero: it changes nothing yet.
    *
    * @param modules all linear layers of the base; the config picks among them
    * @param extra heads to be trained along
@@ -52,7 +54,10 @@ public final class LoraAdapter implements AutoCloseable {
           "lora.target_modules: none of "
               + config.targetModules()
               + " is a linear layer of this model; it has "
-              + modules.stream().map(m -> m.name().substring(m.name().lastIndexOf('.') + 1)).distinct().toList());
+              + modules.stream()
+                  .map(m -> m.name().substring(m.name().lastIndexOf('.') + 1))
+                  .distinct()
+                  .toList());
     }
     specs.addAll(extra);
     parameters = new Parameters(device, specs, DType.F32, trainable);
@@ -97,7 +102,8 @@ public final class LoraAdapter implements AutoCloseable {
   public LoraSegment segment(String module, long begin, long end) {
     Parameter a = a(module);
     Parameter b = b(module);
-    return new LoraSegment(begin, end, config.scaleOf(module), a.value(), b.value(), a.grad(), b.grad());
+    return new LoraSegment(
+        begin, end, config.scaleOf(module), a.value(), b.value(), a.grad(), b.grad());
   }
 
   @Override

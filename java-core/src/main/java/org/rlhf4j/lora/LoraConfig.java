@@ -10,7 +10,8 @@ import java.util.regex.Pattern;
  * @param r rank
  * @param alpha scale is alpha / r, or alpha / √r with rsLoRA
  * @param dropout on the adapter's input, in training
- * @param targetModules names or suffixes ("q_proj"); one entry that is a regular expression is allowed where PEFT writes a string
+ * @param targetModules names or suffixes ("q_proj"); one entry that is a regular expression is
+ *     allowed where PEFT writes a string
  * @param useRslora rank-stabilised scale
  * @param rankPattern ranks of single modules, by name or regular expression
  * @param alphaPattern alphas of single modules

@@ -24,8 +24,9 @@ import org.rlhf4j.json.Json;
 import org.rlhf4j.tensor.Device;
 
 /**
- * Adapters in PEFT's format: adapter_config.json and adapter_model.safetensors, with the score head inside (SEQ_CLS) and the value
- * head in a file of its own, value_head.safetensors, under TRL's names.
+ * Adapters in PEFT's format: adapter_config.json and adapter_model.safetensors, with the score head
+ * inside (SEQ_CLS) and the value head in a file of its own, value_head.safetensors, under TRL's
+ * names.
  */
 public final class PeftAdapter {
   private static final String PREFIX = "base_model.model.";
@@ -42,8 +43,12 @@ public final class PeftAdapter {
 
   private PeftAdapter() {}
 
-  /** Writes {@code adapter} to {@code folder}, which must exist. Parameters under "v_head." go to the value head's file. */
-  public static void save(LoraAdapter adapter, Task task, String baseModel, Path folder) throws IOException {
+  /**
+   * Writes {@code adapter} to {@code folder}, which must exist. Parameters under "v_head." go to
+   * the value head's file.
+   */
+  public static void save(LoraAdapter adapter, Task task, String baseModel, Path folder)
+      throws IOException {
     List<TensorToWrite> weights = new ArrayList<>();
     List<TensorToWrite> valueHead = new ArrayList<>();
     for (Parameter p : adapter.parameters().all()) {
@@ -60,7 +65,9 @@ public final class PeftAdapter {
     }
     Files.writeString(
         folder.resolve(CONFIG),
-        Json.MAPPER.writerWithDefaultPrettyPrinter().writeValueAsString(config(adapter.config(), task, baseModel))
+        Json.MAPPER
+                .writerWithDefaultPrettyPrinter()
+                .writeValueAsString(config(adapter.config(), task, baseModel))
             + "\n");
   }
 
@@ -68,7 +75,10 @@ public final class PeftAdapter {
     return TensorToWrite.of(name, FloatType.F32, p.value().shape(), p.value().toFloats());
   }
 
-  /** All fields that PEFT 0.21 writes; those that say something here are filled in by {@link #config}. */
+  /**
+   * All fields that PEFT 0.21 writes; those that say something here are filled in by {@link
+   * #config}.
+   */
   private static final String TEMPLATE =
       """
       {"alora_invocation_tokens": null, "alpha_pattern": {}, "arrow_config": null, "auto_mapping": null,
@@ -120,10 +130,12 @@ public final class PeftAdapter {
   public static LoraConfig readConfig(Path folder) {
     Path file = folder.resolve(CONFIG);
     if (!Files.isDirectory(folder)) {
-      throw new InputException(folder + ": expected an adapter folder with " + CONFIG + ", found no such folder");
+      throw new InputException(
+          folder + ": expected an adapter folder with " + CONFIG + ", found no such folder");
     }
     if (!Files.isRegularFile(file)) {
-      throw new InputException(folder + ": expected an adapter folder with " + CONFIG + ", found none there");
+      throw new InputException(
+          folder + ": expected an adapter folder with " + CONFIG + ", found none there");
     }
     ObjectNode c = Json.readObject(file);
     if (!c.path("peft_type").asText().equals("LORA")) {
@@ -152,9 +164,13 @@ public final class PeftAdapter {
       throw InputException.at(file, "target_modules: expected names, found " + t);
     }
     Map<String, Integer> ranks = new LinkedHashMap<>();
-    c.path("rank_pattern").fields().forEachRemaining(e -> ranks.put(e.getKey(), e.getValue().asInt()));
+    c.path("rank_pattern")
+        .fields()
+        .forEachRemaining(e -> ranks.put(e.getKey(), e.getValue().asInt()));
     Map<String, Float> alphas = new LinkedHashMap<>();
-    c.path("alpha_pattern").fields().forEachRemaining(e -> alphas.put(e.getKey(), (float) e.getValue().asDouble()));
+    c.path("alpha_pattern")
+        .fields()
+        .forEachRemaining(e -> alphas.put(e.getKey(), (float) e.getValue().asDouble()));
     return new LoraConfig(
         c.get("r").asInt(),
         (float) c.path("lora_alpha").asDouble(c.get("r").asInt()),
@@ -179,7 +195,8 @@ public final class PeftAdapter {
    * Loads an adapter.
    *
    * @param modules the base's linear layers
-   * @param heads parameters that may lie in the adapter's files beside A and B; those in {@code required} must
+   * @param heads parameters that may lie in the adapter's files beside A and B; those in {@code
+   *     required} must
    */
   public static LoraAdapter load(
       Device device,
@@ -202,14 +219,20 @@ public final class PeftAdapter {
           StoredTensor stored = found.remove(p.name());
           if (stored != null) {
             fill(folder, p, stored);
-          } else if (!heads.stream().anyMatch(h -> h.name().equals(p.name())) || required.contains(p.name())) {
+          } else if (!heads.stream().anyMatch(h -> h.name().equals(p.name()))
+              || required.contains(p.name())) {
             throw new InputException(folder + ": has no tensor for '" + p.name() + "'");
           }
         }
-        found.keySet().removeIf(name -> name.startsWith(VALUE_PREFIX) || name.equals("score.weight"));
+        found
+            .keySet()
+            .removeIf(name -> name.startsWith(VALUE_PREFIX) || name.equals("score.weight"));
         if (!found.isEmpty()) {
           throw new InputException(
-              folder + ": tensor '" + found.keySet().iterator().next() + "' belongs to no layer of this model");
+              folder
+                  + ": tensor '"
+                  + found.keySet().iterator().next()
+                  + "' belongs to no layer of this model");
         }
       }
       return adapter;

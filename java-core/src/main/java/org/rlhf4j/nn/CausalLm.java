@@ -22,8 +22,9 @@ import org.rlhf4j.tensor.Tensor;
 import org.rlhf4j.tensor.Weight;
 
 /**
- * A decoder-only language model: embedding, layers, final norm, and the matrix of the language-model head. One instance serves all
- * roles: which adapter a sequence goes through is said by the batch.
+ * A decoder-only language model: embedding, layers, final norm, and the matrix of the
+ * language-model head. One instance serves all roles: which adapter a sequence goes through is said
+ * by the batch.
  */
 public final class CausalLm implements AutoCloseable {
   private static final String EMBEDDING = "model.embed_tokens.weight";
@@ -104,7 +105,9 @@ public final class CausalLm implements AutoCloseable {
       float[] values = new float[(int) p.value().elements()];
       for (int i = 0; i < values.length; i++) {
         values[i] =
-            p.value().rank() > 1 ? (float) (random.nextGaussian() * 0.02) : p.name().endsWith("norm.weight") ? 1 : 0;
+            p.value().rank() > 1
+                ? (float) (random.nextGaussian() * 0.02)
+                : p.name().endsWith("norm.weight") ? 1 : 0;
       }
       p.value().copyFrom(values);
     }
@@ -132,7 +135,10 @@ public final class CausalLm implements AutoCloseable {
     };
   }
 
-  /** Names (Hugging Face's) and shapes of all parameters. Matrices that are used joined follow one another. */
+  /**
+   * Names (Hugging Face's) and shapes of all parameters. Matrices that are used joined follow one
+   * another.
+   */
   public static List<Parameters.Spec> specs(ModelConfig c) {
     List<Parameters.Spec> specs = new ArrayList<>();
     specs.add(Parameters.Spec.of(EMBEDDING, c.vocabSize(), c.hiddenSize()));
@@ -214,12 +220,18 @@ public final class CausalLm implements AutoCloseable {
     return hidden(g, batch, false);
   }
 
-  /** As {@link #hidden(Graph, PackedBatch)}; with {@code recompute} the backward computes each layer's activations again. */
+  /**
+   * As {@link #hidden(Graph, PackedBatch)}; with {@code recompute} the backward computes each
+   * layer's activations again.
+   */
   public Var hidden(Graph g, PackedBatch batch, boolean recompute) {
     return hidden(g, batch, null, null, null, recompute);
   }
 
-  /** As {@link #hidden(Graph, PackedBatch)}, keeping keys and values: row t's sequence is slot {@code slots[t]} (i32 [T]). */
+  /**
+   * As {@link #hidden(Graph, PackedBatch)}, keeping keys and values: row t's sequence is slot
+   * {@code slots[t]} (i32 [T]).
+   */
   public Var prefill(Graph g, PackedBatch batch, KvCache cache, Tensor slots) {
     return hidden(g, batch, cache, slots, null, false);
   }
@@ -242,7 +254,9 @@ public final class CausalLm implements AutoCloseable {
       Attention.Cache kept = cache == null ? null : cache.layer(i, slots);
       DecoderLayer layer = layers.get(i);
       if (g.isRecording() && recompute) {
-        h = g.recompute(h, step -> layer.apply(step.graph(), step.input(), batch, angles, kept, lengths));
+        h =
+            g.recompute(
+                h, step -> layer.apply(step.graph(), step.input(), batch, angles, kept, lengths));
       } else if (g.isRecording()) {
         h = layer.apply(g, h, batch, angles, kept, lengths);
       } else {

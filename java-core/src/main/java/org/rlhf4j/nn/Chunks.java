@@ -2,7 +2,10 @@ package org.rlhf4j.nn;
 
 import java.util.List;
 
-/** Splits work that needs no gradient into passes whose activations stay small enough for the caches. */
+/**
+ * Splits work that needs no gradient into passes whose activations stay small enough for the
+ * caches.
+ */
 public final class Chunks {
   /** Tokens of one pass: past this, a larger product is no faster. */
   private static final int TOKENS = 2048;

@@ -11,7 +11,10 @@ import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.tensor.Tensor;
 import org.rlhf4j.tensor.Weight;
 
-/** A base that is never trained: matrices packed for the products, read from a checkpoint one at a time. */
+/**
+ * A base that is never trained: matrices packed for the products, read from a checkpoint one at a
+ * time.
+ */
 final class FrozenWeights implements WeightStore {
   private final Device device;
   private final Scope scope;
@@ -65,7 +68,8 @@ final class FrozenWeights implements WeightStore {
       return null;
     }
     List<StoredTensor> parts = names.stream().map(source).toList();
-    Tensor joined = scope.allocate(DType.F32, parts.stream().mapToLong(StoredTensor::elements).sum());
+    Tensor joined =
+        scope.allocate(DType.F32, parts.stream().mapToLong(StoredTensor::elements).sum());
     long at = 0;
     for (StoredTensor part : parts) {
       TensorLoader.load(part, joined.rows(at, at + part.elements()));

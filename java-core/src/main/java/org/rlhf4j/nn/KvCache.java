@@ -40,7 +40,10 @@ public final class KvCache implements AutoCloseable {
     return new Attention.Cache(k.get(i), v.get(i), slots);
   }
 
-  /** Copies the first {@code tokens} tokens of one slot to another: a prompt shared by several samples. */
+  /**
+   * Copies the first {@code tokens} tokens of one slot to another: a prompt shared by several
+   * samples.
+   */
   public void copySlot(int from, int to, int tokens) {
     for (int i = 0; i < k.size(); i++) {
       copy(k.get(i), from, to, tokens);
@@ -52,7 +55,8 @@ public final class KvCache implements AutoCloseable {
     long row = cache.size(2) * cache.size(3);
     Tensor flat = cache.reshape(cache.size(0), cache.size(1) * row);
     Kernels.copy(
-        flat.rows(to, to + 1).columns(0, tokens * row), flat.rows(from, from + 1).columns(0, tokens * row));
+        flat.rows(to, to + 1).columns(0, tokens * row),
+        flat.rows(from, from + 1).columns(0, tokens * row));
   }
 
   @Override

@@ -60,11 +60,13 @@ public record ModelConfig(
     }
     String act = json.path("hidden_act").asText("silu");
     if (!act.equals("silu")) {
-      throw new InputException(where + ": hidden_act '" + act + "' is not supported; expected 'silu'");
+      throw new InputException(
+          where + ": hidden_act '" + act + "' is not supported; expected 'silu'");
     }
     if (json.path("mlp_bias").asBoolean(false)
         || (json.path("attention_bias").asBoolean(false) && !family.attentionBias())) {
-      throw new InputException(where + ": biases in attention or MLP are not supported for model_type '" + type + "'");
+      throw new InputException(
+          where + ": biases in attention or MLP are not supported for model_type '" + type + "'");
     }
     int hidden = required(json, "hidden_size", where);
     int heads = required(json, "num_attention_heads", where);
@@ -74,11 +76,19 @@ public record ModelConfig(
       throw new InputException(
           where
               + ": expected num_attention_heads to be a multiple of num_key_value_heads and an even head size, found "
-              + heads + ", " + kvHeads + " and " + headSize);
+              + heads
+              + ", "
+              + kvHeads
+              + " and "
+              + headSize);
     }
-    JsonNode rope = json.has("rope_parameters") ? json.get("rope_parameters") : json.path("rope_scaling");
+    JsonNode rope =
+        json.has("rope_parameters") ? json.get("rope_parameters") : json.path("rope_scaling");
     JsonNode theta = rope.has("rope_theta") ? rope.get("rope_theta") : json.path("rope_theta");
-    int window = family.slidingWindow() && json.path("sliding_window").isNumber() ? json.get("sliding_window").asInt() : 0;
+    int window =
+        family.slidingWindow() && json.path("sliding_window").isNumber()
+            ? json.get("sliding_window").asInt()
+            : 0;
     return new ModelConfig(
         type,
         required(json, "vocab_size", where),
@@ -110,20 +120,24 @@ public record ModelConfig(
                   rope.path("original_max_position_embeddings").asInt()));
       default ->
           throw new InputException(
-              where + ": rope_type '" + type + "' is not supported; expected 'default' or 'llama3'");
+              where
+                  + ": rope_type '"
+                  + type
+                  + "' is not supported; expected 'default' or 'llama3'");
     };
   }
 
   private static int required(JsonNode json, String key, String where) {
     if (!json.path(key).isIntegralNumber() || json.get(key).asInt() <= 0) {
-      throw new InputException(where + ": expected a positive number for '" + key + "', found " + json.path(key));
+      throw new InputException(
+          where + ": expected a positive number for '" + key + "', found " + json.path(key));
     }
     return json.get(key).asInt();
   }
 
   /**
-   * The rotary frequencies θ^(−2i/d), stretched as configured, each in two parts: the nearest floats, then what they leave over.
-   * [2, headSize / 2], row-major.
+   * The rotary frequencies θ^(−2i/d), stretched as configured, each in two parts: the nearest
+   * floats, then what they leave over. [2, headSize / 2], row-major.
    */
   public float[] inverseFrequencies() {
     int half = headSize / 2;
@@ -137,7 +151,9 @@ public record ModelConfig(
     return parts;
   }
 
-  /** Llama 3: low frequencies are divided by the factor, high ones stay, those between are blended. */
+  /**
+   * Llama 3: low frequencies are divided by the factor, high ones stay, those between are blended.
+   */
   private static double stretch(double inv, RopeScaling s) {
     double wave = 2 * Math.PI / inv;
     if (wave > s.originalMaxPositions / s.lowFreqFactor) {

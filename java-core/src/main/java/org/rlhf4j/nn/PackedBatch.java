@@ -8,17 +8,24 @@ import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.tensor.Tensor;
 
 /**
- * Sequences of different lengths, one after the other with no padding, each with the adapter it goes through.
+ * Sequences of different lengths, one after the other with no padding, each with the adapter it
+ * goes through.
  *
  * @param ids i32 [T]
  * @param positions i32 [T], from 0 within each sequence
  * @param cuSeqlens i32 [B+1]
  * @param starts the same on the host, [B+1]
  * @param segments runs of rows that share an adapter; rows in none go through the base alone
- * @param dropout seed and stream of the adapters' dropout; p comes from each adapter. Stream counts up by projection
+ * @param dropout seed and stream of the adapters' dropout; p comes from each adapter. Stream counts
+ *     up by projection
  */
 public record PackedBatch(
-    Tensor ids, Tensor positions, Tensor cuSeqlens, int[] starts, List<Segment> segments, Dropout dropout) {
+    Tensor ids,
+    Tensor positions,
+    Tensor cuSeqlens,
+    int[] starts,
+    List<Segment> segments,
+    Dropout dropout) {
 
   /** Rows [begin, end) through {@code adapter}. */
   public record Segment(int begin, int end, LoraAdapter adapter) {}
@@ -71,7 +78,8 @@ public record PackedBatch(
 
   /** The same batch with the adapters' own dropout switched on, drawn from (seed, step). */
   public PackedBatch withDropout(long seed, long step) {
-    return new PackedBatch(ids, positions, cuSeqlens, starts, segments, new Dropout(1, seed, step << 16));
+    return new PackedBatch(
+        ids, positions, cuSeqlens, starts, segments, new Dropout(1, seed, step << 16));
   }
 
   public int tokens() {

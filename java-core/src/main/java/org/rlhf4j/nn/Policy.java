@@ -10,8 +10,8 @@ import org.rlhf4j.lora.LoraAdapter;
 import org.rlhf4j.lora.LoraConfig;
 
 /**
- * The policy of PPO: an adapter on the shared base, with a value head on the same hidden states, as TRL's
- * AutoModelForCausalLMWithValueHead has it.
+ * The policy of PPO: an adapter on the shared base, with a value head on the same hidden states, as
+ * TRL's AutoModelForCausalLMWithValueHead has it.
  *
  * @param adapter also holds the value head's parameters
  */
@@ -26,13 +26,19 @@ public record Policy(CausalLm base, LoraAdapter adapter) {
     return new Policy(
         base,
         new LoraAdapter(
-            base.device(), config, CausalLm.modules(base.config()), valueHead(base.config()), true, seed));
+            base.device(),
+            config,
+            CausalLm.modules(base.config()),
+            valueHead(base.config()),
+            true,
+            seed));
   }
 
   /** The value head's parameters: weight [1,H] and bias [1]. */
   public static List<Parameters.Spec> valueHead(ModelConfig config) {
     return List.of(
-        Parameters.Spec.of(VALUE_WEIGHT, 1, config.hiddenSize()), Parameters.Spec.of(VALUE_BIAS, 1));
+        Parameters.Spec.of(VALUE_WEIGHT, 1, config.hiddenSize()),
+        Parameters.Spec.of(VALUE_BIAS, 1));
   }
 
   /** hidden float [T,H] → values f32 [T]. */

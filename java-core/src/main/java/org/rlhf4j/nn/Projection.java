@@ -13,8 +13,8 @@ import org.rlhf4j.tensor.Tensor;
 import org.rlhf4j.tensor.Weight;
 
 /**
- * Linear layers that share their input (q, k and v; gate and up), as one product whose output holds theirs side by side. Each part
- * keeps its own name, and so its own adapters.
+ * Linear layers that share their input (q, k and v; gate and up), as one product whose output holds
+ * theirs side by side. Each part keeps its own name, and so its own adapters.
  *
  * @param parts names with their column ranges
  * @param gradW f32, where the gradient of the joined matrix goes; null: frozen
@@ -54,7 +54,10 @@ record Projection(List<Part> parts, Weight weight, Tensor gradW, Parameter bias,
       }
       if (!segments.isEmpty()) {
         Dropout d = batch.dropout();
-        Dropout own = d.p() == 0 || p == 0 ? Dropout.NONE : new Dropout(p, d.seed(), d.stream() + 8L * index + i);
+        Dropout own =
+            d.p() == 0 || p == 0
+                ? Dropout.NONE
+                : new Dropout(p, d.seed(), d.stream() + 8L * index + i);
         lora.add(new Linear.Lora(part.from(), part.to(), segments, own));
       }
     }

@@ -12,7 +12,8 @@ import org.rlhf4j.lora.LoraConfig;
 import org.rlhf4j.tensor.Tensor;
 
 /**
- * The reward model: an adapter on the shared base, and a score head (hidden → 1, no bias) read at a sequence's last token.
+ * The reward model: an adapter on the shared base, and a score head (hidden → 1, no bias) read at a
+ * sequence's last token.
  *
  * @param adapter also holds the score head's weight
  */
@@ -20,12 +21,16 @@ public record RewardModel(CausalLm base, LoraAdapter adapter) {
   /** The head's name in transformers' AutoModelForSequenceClassification. */
   public static final String SCORE = "score.weight";
 
-  /** A new reward model; the head is drawn from N(0, 1/(H+1)). (Huang et al., "The N implementation details") */
+  /**
+   * A new reward model; the head is drawn from N(0, 1/(H+1)). (Huang et al., "The N implementation
+   * details")
+   */
   public static RewardModel create(CausalLm base, LoraConfig config, long seed) {
     ModelConfig c = base.config();
     RewardModel model =
         new RewardModel(
-            base, new LoraAdapter(base.device(), config, CausalLm.modules(c), scoreHead(c), true, seed));
+            base,
+            new LoraAdapter(base.device(), config, CausalLm.modules(c), scoreHead(c), true, seed));
     java.util.Random random = new java.util.Random(new SplittableRandom(seed).split().nextLong());
     float[] w = new float[c.hiddenSize()];
     for (int i = 0; i < w.length; i++) {
@@ -46,7 +51,8 @@ public record RewardModel(CausalLm base, LoraAdapter adapter) {
    * @return f32 [B]
    */
   public Var scores(Graph g, Var hidden, Tensor last) {
-    return ScalarHead.apply(g, GatherRows.apply(g, hidden, last), adapter.parameters().get(SCORE), null);
+    return ScalarHead.apply(
+        g, GatherRows.apply(g, hidden, last), adapter.parameters().get(SCORE), null);
   }
 
   /** The scores of whole sequences, in passes of bounded size. */

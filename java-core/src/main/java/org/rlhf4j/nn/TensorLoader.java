@@ -10,7 +10,10 @@ import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.tensor.Tensor;
 
-/** Brings stored tensors to the device, converting on the way; a chunk at a time, so that no f32 copy of a whole model exists. */
+/**
+ * Brings stored tensors to the device, converting on the way; a chunk at a time, so that no f32
+ * copy of a whole model exists.
+ */
 final class TensorLoader {
   private static final int CHUNK = 1 << 20;
 

@@ -60,7 +60,13 @@ public final class AdamW implements AutoCloseable {
     }
     AdamWConfig config =
         new AdamWConfig(
-            (float) learningRate, hyper.beta1(), hyper.beta2(), hyper.eps(), weightDecay, hyper.maxGradNorm(), steps);
+            (float) learningRate,
+            hyper.beta1(),
+            hyper.beta2(),
+            hyper.eps(),
+            weightDecay,
+            hyper.maxGradNorm(),
+            steps);
     Kernels.adamw(
         parameters.values().rows(from, to),
         m.rows(from, to),

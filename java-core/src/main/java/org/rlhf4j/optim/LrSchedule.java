@@ -1,8 +1,8 @@
 package org.rlhf4j.optim;
 
 /**
- * The learning rate of a step, as transformers' schedulers give it: warm-up from 0 over {@code warmupSteps}, then constant, linear
- * to 0, or half a cosine to 0 at {@code totalSteps}.
+ * The learning rate of a step, as transformers' schedulers give it: warm-up from 0 over {@code
+ * warmupSteps}, then constant, linear to 0, or half a cosine to 0 at {@code totalSteps}.
  */
 public record LrSchedule(Type type, double peak, int warmupSteps, int totalSteps) {
   /** The shape after the warm-up. */

@@ -18,14 +18,14 @@ import java.util.stream.Stream;
  * to disk, renamed. A process that dies leaves either the old folder or the new one, and {@link
  * #repair} removes what else it left.
  */
-final class AtomicFolder {
+public final class AtomicFolder {
   private static final String NEW = ".new";
   private static final String OLD = ".old";
 
   private AtomicFolder() {}
 
   /** Writes {@code place}, replacing what is there. If the writer fails, what is there stays. */
-  static void write(Path place, FolderWriter writer) throws IOException {
+  public static void write(Path place, FolderWriter writer) throws IOException {
     Path parent = place.toAbsolutePath().getParent();
     Files.createDirectories(parent);
     Path fresh = hidden(place, NEW);

@@ -201,6 +201,30 @@ public final class RunFolder implements AutoCloseable {
         });
   }
 
+  /** Forgets the samples of one kind: a resumed run is about to write them again. */
+  public void forgetSamples(String when) {
+    io(
+        SAMPLES,
+        () -> {
+          if (samples != null) {
+            samples.close();
+            samples = null;
+          }
+          Path file = path.resolve(SAMPLES);
+          StringBuilder kept = new StringBuilder();
+          JsonLines.read(
+              file,
+              line -> {
+                if (!when.equals(line.get("when"))) {
+                  kept.append(JsonLines.write(line)).append('\n');
+                }
+              });
+          if (Files.exists(file)) {
+            replace(file, kept.toString().getBytes(StandardCharsets.UTF_8));
+          }
+        });
+  }
+
   /**
    * Writes {@code checkpoints/step-N}, whole or not at all, after everything that was appended
    * before has been forced to disk; then removes checkpoints beyond the number to keep.

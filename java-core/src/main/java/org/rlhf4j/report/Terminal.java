@@ -16,7 +16,7 @@ final class Terminal {
    */
   static final String COLUMNS = "rlhf4j.columns";
 
-  private static final Terminal STDERR = new Terminal(System.err, columns());
+  private static Terminal stderr;
 
   private final PrintStream out;
   private final int columns;
@@ -32,8 +32,12 @@ final class Terminal {
     this.columns = columns;
   }
 
-  static Terminal stderr() {
-    return STDERR;
+  /** The terminal of standard error as it is now: an embedding program may have redirected it. */
+  static synchronized Terminal stderr() {
+    if (stderr == null || System.err != stderr.printer && System.err != stderr.out) {
+      stderr = new Terminal(System.err, columns());
+    }
+    return stderr;
   }
 
   /** Without the launcher's word, Java knows only of standard input and output together. */

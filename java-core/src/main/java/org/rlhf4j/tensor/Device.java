@@ -36,7 +36,8 @@ public final class Device implements AutoCloseable {
     Frame f = Frame.begin();
     MemorySegment out = f.take(Long.BYTES);
     Native.check(Rlhf4j.rl_device_open(out, f.text(backend), index, threads));
-    return new Device(out.get(ValueLayout.JAVA_LONG, 0), backend.equals("cpu") ? "cpu" : backend + ":" + index);
+    return new Device(
+        out.get(ValueLayout.JAVA_LONG, 0), backend.equals("cpu") ? "cpu" : backend + ":" + index);
   }
 
   long handle() {

@@ -1,7 +1,8 @@
 package org.rlhf4j.tensor;
 
 /**
- * Dropout by counter: which element is dropped depends on seed, stream, row and column alone, so the backward needs no mask.
+ * Dropout by counter: which element is dropped depends on seed, stream, row and column alone, so
+ * the backward needs no mask.
  *
  * @param p the share that is dropped, 0 to 1
  */

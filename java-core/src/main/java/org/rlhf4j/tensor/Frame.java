@@ -7,8 +7,8 @@ import java.nio.charset.StandardCharsets;
 import org.rlhf4j.bindings.c.rl_tensor;
 
 /**
- * The arguments of one native call: a thread's own piece of native memory, reused by every call, so that the hot path
- * allocates nothing outside the Java heap.
+ * The arguments of one native call: a thread's own piece of native memory, reused by every call, so
+ * that the hot path allocates nothing outside the Java heap.
  */
 final class Frame {
   private static final long CAPACITY = 1 << 16;

@@ -8,8 +8,9 @@ import org.rlhf4j.bindings.c.rl_dropout;
 import org.rlhf4j.bindings.c.rl_lora_segment;
 
 /**
- * The ops of the C ABI, one method for each, named as there: shapes, dtypes and formulas stand in {@code rlhf4j.h}. Wrong
- * arguments are a {@link org.rlhf4j.bindings.NativeException} that names op, argument, expected and found.
+ * The ops of the C ABI, one method for each, named as there: shapes, dtypes and formulas stand in
+ * {@code rlhf4j.h}. Wrong arguments are a {@link org.rlhf4j.bindings.NativeException} that names
+ * op, argument, expected and found.
  */
 public final class Kernels {
   private Kernels() {}
@@ -63,9 +64,12 @@ public final class Kernels {
   }
 
   /** {@code rl_rms_norm_backward}. */
-  public static void rmsNormBackward(Tensor gradX, Tensor gradW, Tensor gradY, Tensor x, Tensor w, float eps) {
+  public static void rmsNormBackward(
+      Tensor gradX, Tensor gradW, Tensor gradY, Tensor x, Tensor w, float eps) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_rms_norm_backward(f.tensor(gradX), f.tensor(gradW), f.tensor(gradY), f.tensor(x), f.tensor(w), eps));
+    Native.check(
+        Rlhf4j.rl_rms_norm_backward(
+            f.tensor(gradX), f.tensor(gradW), f.tensor(gradY), f.tensor(x), f.tensor(w), eps));
   }
 
   /** {@code rl_rope_table}. */
@@ -87,39 +91,66 @@ public final class Kernels {
   }
 
   /** {@code rl_swiglu_backward}. */
-  public static void swigluBackward(Tensor gradGate, Tensor gradUp, Tensor gradY, Tensor gate, Tensor up) {
+  public static void swigluBackward(
+      Tensor gradGate, Tensor gradUp, Tensor gradY, Tensor gate, Tensor up) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_swiglu_backward(f.tensor(gradGate), f.tensor(gradUp), f.tensor(gradY), f.tensor(gate), f.tensor(up)));
+    Native.check(
+        Rlhf4j.rl_swiglu_backward(
+            f.tensor(gradGate), f.tensor(gradUp), f.tensor(gradY), f.tensor(gate), f.tensor(up)));
   }
 
   /** {@code rl_linear}. */
   public static void linear(Tensor y, Tensor x, Weight weight, Tensor bias, boolean accumulate) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_linear(f.tensor(y), f.tensor(x), weight.handle(), f.tensor(bias), accumulate ? 1 : 0));
+    Native.check(
+        Rlhf4j.rl_linear(
+            f.tensor(y), f.tensor(x), weight.handle(), f.tensor(bias), accumulate ? 1 : 0));
   }
 
   /** {@code rl_linear_backward_input}. */
-  public static void linearBackwardInput(Tensor gradX, Tensor gradY, Weight weight, boolean accumulate) {
+  public static void linearBackwardInput(
+      Tensor gradX, Tensor gradY, Weight weight, boolean accumulate) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_linear_backward_input(f.tensor(gradX), f.tensor(gradY), weight.handle(), accumulate ? 1 : 0));
+    Native.check(
+        Rlhf4j.rl_linear_backward_input(
+            f.tensor(gradX), f.tensor(gradY), weight.handle(), accumulate ? 1 : 0));
   }
 
   /** {@code rl_linear_backward_weight}. */
   public static void linearBackwardWeight(Tensor gradW, Tensor gradBias, Tensor gradY, Tensor x) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_linear_backward_weight(f.tensor(gradW), f.tensor(gradBias), f.tensor(gradY), f.tensor(x)));
+    Native.check(
+        Rlhf4j.rl_linear_backward_weight(
+            f.tensor(gradW), f.tensor(gradBias), f.tensor(gradY), f.tensor(x)));
   }
 
   /** {@code rl_lora}. */
-  public static void lora(Tensor y, Tensor h, Tensor x, List<LoraSegment> segments, Dropout dropout) {
+  public static void lora(
+      Tensor y, Tensor h, Tensor x, List<LoraSegment> segments, Dropout dropout) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_lora(f.tensor(y), f.tensor(h), f.tensor(x), segments(f, segments), segments.size(), dropout(f, dropout)));
+    Native.check(
+        Rlhf4j.rl_lora(
+            f.tensor(y),
+            f.tensor(h),
+            f.tensor(x),
+            segments(f, segments),
+            segments.size(),
+            dropout(f, dropout)));
   }
 
   /** {@code rl_lora_backward}. */
-  public static void loraBackward(Tensor gradX, Tensor gradY, Tensor x, Tensor h, List<LoraSegment> segments, Dropout dropout) {
+  public static void loraBackward(
+      Tensor gradX, Tensor gradY, Tensor x, Tensor h, List<LoraSegment> segments, Dropout dropout) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_lora_backward(f.tensor(gradX), f.tensor(gradY), f.tensor(x), f.tensor(h), segments(f, segments), segments.size(), dropout(f, dropout)));
+    Native.check(
+        Rlhf4j.rl_lora_backward(
+            f.tensor(gradX),
+            f.tensor(gradY),
+            f.tensor(x),
+            f.tensor(h),
+            segments(f, segments),
+            segments.size(),
+            dropout(f, dropout)));
   }
 
   /** {@code rl_dropout_apply}. */
@@ -129,57 +160,215 @@ public final class Kernels {
   }
 
   /** {@code rl_attention}. */
-  public static void attention(Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v, Tensor cuSeqlens, float scale, int window) {
+  public static void attention(
+      Tensor o,
+      Tensor lse,
+      Tensor q,
+      Tensor k,
+      Tensor v,
+      Tensor cuSeqlens,
+      float scale,
+      int window) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_attention(f.tensor(o), f.tensor(lse), f.tensor(q), f.tensor(k), f.tensor(v), f.tensor(cuSeqlens), scale, window));
+    Native.check(
+        Rlhf4j.rl_attention(
+            f.tensor(o),
+            f.tensor(lse),
+            f.tensor(q),
+            f.tensor(k),
+            f.tensor(v),
+            f.tensor(cuSeqlens),
+            scale,
+            window));
   }
 
   /** {@code rl_attention_backward}. */
-  public static void attentionBackward(Tensor gradQ, Tensor gradK, Tensor gradV, Tensor gradO, Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v, Tensor cuSeqlens, float scale, int window) {
+  public static void attentionBackward(
+      Tensor gradQ,
+      Tensor gradK,
+      Tensor gradV,
+      Tensor gradO,
+      Tensor o,
+      Tensor lse,
+      Tensor q,
+      Tensor k,
+      Tensor v,
+      Tensor cuSeqlens,
+      float scale,
+      int window) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_attention_backward(f.tensor(gradQ), f.tensor(gradK), f.tensor(gradV), f.tensor(gradO), f.tensor(o), f.tensor(lse), f.tensor(q), f.tensor(k), f.tensor(v), f.tensor(cuSeqlens), scale, window));
+    Native.check(
+        Rlhf4j.rl_attention_backward(
+            f.tensor(gradQ),
+            f.tensor(gradK),
+            f.tensor(gradV),
+            f.tensor(gradO),
+            f.tensor(o),
+            f.tensor(lse),
+            f.tensor(q),
+            f.tensor(k),
+            f.tensor(v),
+            f.tensor(cuSeqlens),
+            scale,
+            window));
   }
 
   /** {@code rl_kv_append}. */
-  public static void kvAppend(Tensor cacheK, Tensor cacheV, Tensor k, Tensor v, Tensor slots, Tensor positions) {
+  public static void kvAppend(
+      Tensor cacheK, Tensor cacheV, Tensor k, Tensor v, Tensor slots, Tensor positions) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_kv_append(f.tensor(cacheK), f.tensor(cacheV), f.tensor(k), f.tensor(v), f.tensor(slots), f.tensor(positions)));
+    Native.check(
+        Rlhf4j.rl_kv_append(
+            f.tensor(cacheK),
+            f.tensor(cacheV),
+            f.tensor(k),
+            f.tensor(v),
+            f.tensor(slots),
+            f.tensor(positions)));
   }
 
   /** {@code rl_attention_decode}. */
-  public static void attentionDecode(Tensor o, Tensor q, Tensor cacheK, Tensor cacheV, Tensor slots, Tensor lengths, float scale, int window) {
+  public static void attentionDecode(
+      Tensor o,
+      Tensor q,
+      Tensor cacheK,
+      Tensor cacheV,
+      Tensor slots,
+      Tensor lengths,
+      float scale,
+      int window) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_attention_decode(f.tensor(o), f.tensor(q), f.tensor(cacheK), f.tensor(cacheV), f.tensor(slots), f.tensor(lengths), scale, window));
+    Native.check(
+        Rlhf4j.rl_attention_decode(
+            f.tensor(o),
+            f.tensor(q),
+            f.tensor(cacheK),
+            f.tensor(cacheV),
+            f.tensor(slots),
+            f.tensor(lengths),
+            scale,
+            window));
   }
 
   /** {@code rl_head_logprob}. */
-  public static void headLogprob(Tensor logp, Tensor entropy, Tensor lse, Tensor x, Weight weight, Tensor targets, float temperature) {
+  public static void headLogprob(
+      Tensor logp,
+      Tensor entropy,
+      Tensor lse,
+      Tensor x,
+      Weight weight,
+      Tensor targets,
+      float temperature) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_head_logprob(f.tensor(logp), f.tensor(entropy), f.tensor(lse), f.tensor(x), weight.handle(), f.tensor(targets), temperature));
+    Native.check(
+        Rlhf4j.rl_head_logprob(
+            f.tensor(logp),
+            f.tensor(entropy),
+            f.tensor(lse),
+            f.tensor(x),
+            weight.handle(),
+            f.tensor(targets),
+            temperature));
   }
 
   /** {@code rl_head_logprob_backward}. */
-  public static void headLogprobBackward(Tensor gradX, Tensor gradW, Tensor gradLogp, Tensor gradEntropy, Tensor x, Weight weight, Tensor targets, Tensor lse, Tensor entropy, float temperature) {
+  public static void headLogprobBackward(
+      Tensor gradX,
+      Tensor gradW,
+      Tensor gradLogp,
+      Tensor gradEntropy,
+      Tensor x,
+      Weight weight,
+      Tensor targets,
+      Tensor lse,
+      Tensor entropy,
+      float temperature) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_head_logprob_backward(f.tensor(gradX), f.tensor(gradW), f.tensor(gradLogp), f.tensor(gradEntropy), f.tensor(x), weight.handle(), f.tensor(targets), f.tensor(lse), f.tensor(entropy), temperature));
+    Native.check(
+        Rlhf4j.rl_head_logprob_backward(
+            f.tensor(gradX),
+            f.tensor(gradW),
+            f.tensor(gradLogp),
+            f.tensor(gradEntropy),
+            f.tensor(x),
+            weight.handle(),
+            f.tensor(targets),
+            f.tensor(lse),
+            f.tensor(entropy),
+            temperature));
   }
 
   /** {@code rl_head_cross_entropy}. */
-  public static void headCrossEntropy(Tensor loss, Tensor gradX, Tensor gradW, Tensor x, Weight weight, Tensor targets, float gradScale) {
+  public static void headCrossEntropy(
+      Tensor loss,
+      Tensor gradX,
+      Tensor gradW,
+      Tensor x,
+      Weight weight,
+      Tensor targets,
+      float gradScale) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_head_cross_entropy(f.tensor(loss), f.tensor(gradX), f.tensor(gradW), f.tensor(x), weight.handle(), f.tensor(targets), gradScale));
+    Native.check(
+        Rlhf4j.rl_head_cross_entropy(
+            f.tensor(loss),
+            f.tensor(gradX),
+            f.tensor(gradW),
+            f.tensor(x),
+            weight.handle(),
+            f.tensor(targets),
+            gradScale));
   }
 
   /** {@code rl_head_full_kl}. */
-  public static void headFullKl(Tensor kl, Tensor lse, Tensor lseRef, Tensor x, Weight weight, Tensor xRef, Weight weightRef, float temperature) {
+  public static void headFullKl(
+      Tensor kl,
+      Tensor lse,
+      Tensor lseRef,
+      Tensor x,
+      Weight weight,
+      Tensor xRef,
+      Weight weightRef,
+      float temperature) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_head_full_kl(f.tensor(kl), f.tensor(lse), f.tensor(lseRef), f.tensor(x), weight.handle(), f.tensor(xRef), weightRef.handle(), temperature));
+    Native.check(
+        Rlhf4j.rl_head_full_kl(
+            f.tensor(kl),
+            f.tensor(lse),
+            f.tensor(lseRef),
+            f.tensor(x),
+            weight.handle(),
+            f.tensor(xRef),
+            weightRef.handle(),
+            temperature));
   }
 
   /** {@code rl_head_full_kl_backward}. */
-  public static void headFullKlBackward(Tensor gradX, Tensor gradW, Tensor gradKl, Tensor x, Weight weight, Tensor xRef, Weight weightRef, Tensor lse, Tensor lseRef, Tensor kl, float temperature) {
+  public static void headFullKlBackward(
+      Tensor gradX,
+      Tensor gradW,
+      Tensor gradKl,
+      Tensor x,
+      Weight weight,
+      Tensor xRef,
+      Weight weightRef,
+      Tensor lse,
+      Tensor lseRef,
+      Tensor kl,
+      float temperature) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_head_full_kl_backward(f.tensor(gradX), f.tensor(gradW), f.tensor(gradKl), f.tensor(x), weight.handle(), f.tensor(xRef), weightRef.handle(), f.tensor(lse), f.tensor(lseRef), f.tensor(kl), temperature));
+    Native.check(
+        Rlhf4j.rl_head_full_kl_backward(
+            f.tensor(gradX),
+            f.tensor(gradW),
+            f.tensor(gradKl),
+            f.tensor(x),
+            weight.handle(),
+            f.tensor(xRef),
+            weightRef.handle(),
+            f.tensor(lse),
+            f.tensor(lseRef),
+            f.tensor(kl),
+            temperature));
   }
 
   /** {@code rl_scalar_head}. */
@@ -189,9 +378,17 @@ public final class Kernels {
   }
 
   /** {@code rl_scalar_head_backward}. */
-  public static void scalarHeadBackward(Tensor gradX, Tensor gradW, Tensor gradBias, Tensor gradY, Tensor x, Tensor w) {
+  public static void scalarHeadBackward(
+      Tensor gradX, Tensor gradW, Tensor gradBias, Tensor gradY, Tensor x, Tensor w) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_scalar_head_backward(f.tensor(gradX), f.tensor(gradW), f.tensor(gradBias), f.tensor(gradY), f.tensor(x), f.tensor(w)));
+    Native.check(
+        Rlhf4j.rl_scalar_head_backward(
+            f.tensor(gradX),
+            f.tensor(gradW),
+            f.tensor(gradBias),
+            f.tensor(gradY),
+            f.tensor(x),
+            f.tensor(w)));
   }
 
   /** {@code rl_kl_penalty}. */
@@ -201,15 +398,33 @@ public final class Kernels {
   }
 
   /** {@code rl_shaped_rewards}. */
-  public static void shapedRewards(Tensor rewards, Tensor kl, Tensor scores, Tensor cuSeqlens, float beta) {
+  public static void shapedRewards(
+      Tensor rewards, Tensor kl, Tensor scores, Tensor cuSeqlens, float beta) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_shaped_rewards(f.tensor(rewards), f.tensor(kl), f.tensor(scores), f.tensor(cuSeqlens), beta));
+    Native.check(
+        Rlhf4j.rl_shaped_rewards(
+            f.tensor(rewards), f.tensor(kl), f.tensor(scores), f.tensor(cuSeqlens), beta));
   }
 
   /** {@code rl_gae}. */
-  public static void gae(Tensor advantages, Tensor returns, Tensor rewards, Tensor values, Tensor cuSeqlens, float gamma, float lam) {
+  public static void gae(
+      Tensor advantages,
+      Tensor returns,
+      Tensor rewards,
+      Tensor values,
+      Tensor cuSeqlens,
+      float gamma,
+      float lam) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_gae(f.tensor(advantages), f.tensor(returns), f.tensor(rewards), f.tensor(values), f.tensor(cuSeqlens), gamma, lam));
+    Native.check(
+        Rlhf4j.rl_gae(
+            f.tensor(advantages),
+            f.tensor(returns),
+            f.tensor(rewards),
+            f.tensor(values),
+            f.tensor(cuSeqlens),
+            gamma,
+            lam));
   }
 
   /** {@code rl_whiten}. */
@@ -219,15 +434,53 @@ public final class Kernels {
   }
 
   /** {@code rl_ppo_loss}. */
-  public static void ppoLoss(Tensor stats, Tensor gradLogp, Tensor gradValues, Tensor logp, Tensor oldLogp, Tensor values, Tensor oldValues, Tensor advantages, Tensor returns, PpoLossConfig config) {
+  public static void ppoLoss(
+      Tensor stats,
+      Tensor gradLogp,
+      Tensor gradValues,
+      Tensor logp,
+      Tensor oldLogp,
+      Tensor values,
+      Tensor oldValues,
+      Tensor advantages,
+      Tensor returns,
+      PpoLossConfig config) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_ppo_loss(f.tensor(stats), f.tensor(gradLogp), f.tensor(gradValues), f.tensor(logp), f.tensor(oldLogp), f.tensor(values), f.tensor(oldValues), f.tensor(advantages), f.tensor(returns), config.write(f)));
+    Native.check(
+        Rlhf4j.rl_ppo_loss(
+            f.tensor(stats),
+            f.tensor(gradLogp),
+            f.tensor(gradValues),
+            f.tensor(logp),
+            f.tensor(oldLogp),
+            f.tensor(values),
+            f.tensor(oldValues),
+            f.tensor(advantages),
+            f.tensor(returns),
+            config.write(f)));
   }
 
   /** {@code rl_pairwise_loss}. */
-  public static void pairwiseLoss(Tensor stats, Tensor gradChosen, Tensor gradRejected, Tensor chosen, Tensor rejected, Tensor margin, float center, float gradScale) {
+  public static void pairwiseLoss(
+      Tensor stats,
+      Tensor gradChosen,
+      Tensor gradRejected,
+      Tensor chosen,
+      Tensor rejected,
+      Tensor margin,
+      float center,
+      float gradScale) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_pairwise_loss(f.tensor(stats), f.tensor(gradChosen), f.tensor(gradRejected), f.tensor(chosen), f.tensor(rejected), f.tensor(margin), center, gradScale));
+    Native.check(
+        Rlhf4j.rl_pairwise_loss(
+            f.tensor(stats),
+            f.tensor(gradChosen),
+            f.tensor(gradRejected),
+            f.tensor(chosen),
+            f.tensor(rejected),
+            f.tensor(margin),
+            center,
+            gradScale));
   }
 
   /** {@code rl_grad_norm}. */
@@ -237,15 +490,40 @@ public final class Kernels {
   }
 
   /** {@code rl_adamw}. */
-  public static void adamw(Tensor param, Tensor m, Tensor v, Tensor grad, Tensor norm, AdamWConfig config) {
+  public static void adamw(
+      Tensor param, Tensor m, Tensor v, Tensor grad, Tensor norm, AdamWConfig config) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_adamw(f.tensor(param), f.tensor(m), f.tensor(v), f.tensor(grad), f.tensor(norm), config.write(f)));
+    Native.check(
+        Rlhf4j.rl_adamw(
+            f.tensor(param),
+            f.tensor(m),
+            f.tensor(v),
+            f.tensor(grad),
+            f.tensor(norm),
+            config.write(f)));
   }
 
   /** {@code rl_sample}. */
-  public static void sample(Tensor ids, Tensor logp, Tensor logits, Tensor streams, Tensor steps, Tensor suppress, Tensor allow, SampleConfig config) {
+  public static void sample(
+      Tensor ids,
+      Tensor logp,
+      Tensor logits,
+      Tensor streams,
+      Tensor steps,
+      Tensor suppress,
+      Tensor allow,
+      SampleConfig config) {
     Frame f = Frame.begin();
-    Native.check(Rlhf4j.rl_sample(f.tensor(ids), f.tensor(logp), f.tensor(logits), f.tensor(streams), f.tensor(steps), f.tensor(suppress), f.tensor(allow), config.write(f)));
+    Native.check(
+        Rlhf4j.rl_sample(
+            f.tensor(ids),
+            f.tensor(logp),
+            f.tensor(logits),
+            f.tensor(streams),
+            f.tensor(steps),
+            f.tensor(suppress),
+            f.tensor(allow),
+            config.write(f)));
   }
 
   private static MemorySegment segments(Frame f, List<LoraSegment> segments) {

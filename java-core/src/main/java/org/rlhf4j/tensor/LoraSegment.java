@@ -9,4 +9,5 @@ package org.rlhf4j.tensor;
  * @param gradA f32 [r, in] accumulated into by the backward, or null if the adapter is frozen
  * @param gradB f32 [out, r], or null
  */
-public record LoraSegment(long begin, long end, float scale, Tensor a, Tensor b, Tensor gradA, Tensor gradB) {}
+public record LoraSegment(
+    long begin, long end, float scale, Tensor a, Tensor b, Tensor gradA, Tensor gradB) {}

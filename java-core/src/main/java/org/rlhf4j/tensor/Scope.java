@@ -7,8 +7,8 @@ import org.rlhf4j.bindings.Native;
 import org.rlhf4j.bindings.c.Rlhf4j;
 
 /**
- * Owns device buffers and gives them back together: everything that a step allocates is gone at the step's end, whatever was
- * thrown. Not for use by several threads at once.
+ * Owns device buffers and gives them back together: everything that a step allocates is gone at the
+ * step's end, whatever was thrown. Not for use by several threads at once.
  */
 public final class Scope implements AutoCloseable {
   private final Device device;
@@ -32,7 +32,8 @@ public final class Scope implements AutoCloseable {
     long elements = Tensor.elements(shape);
     Frame f = Frame.begin();
     MemorySegment out = f.take(Long.BYTES);
-    Native.check(Rlhf4j.rl_buffer_alloc(out, device.handle(), Math.multiplyExact(elements, dtype.bytes())));
+    Native.check(
+        Rlhf4j.rl_buffer_alloc(out, device.handle(), Math.multiplyExact(elements, dtype.bytes())));
     if (count == buffers.length) {
       buffers = Arrays.copyOf(buffers, count * 2);
     }

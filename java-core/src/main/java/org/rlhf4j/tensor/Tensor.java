@@ -8,9 +8,9 @@ import org.rlhf4j.bindings.Native;
 import org.rlhf4j.bindings.c.Rlhf4j;
 
 /**
- * A view of a device buffer: dtype and shape, dense in all but the first dimension, whose rows may lie further apart. Making
- * a view costs nothing and copies nothing. The buffer belongs to a {@link Scope}; using a tensor after its scope was closed
- * is an exception, never a crash.
+ * A view of a device buffer: dtype and shape, dense in all but the first dimension, whose rows may
+ * lie further apart. Making a view costs nothing and copies nothing. The buffer belongs to a {@link
+ * Scope}; using a tensor after its scope was closed is an exception, never a crash.
  */
 public final class Tensor {
   private final Device device;
@@ -86,10 +86,13 @@ public final class Tensor {
   /** The same elements in another shape. A strided tensor keeps its first dimension. */
   public Tensor reshape(long... newShape) {
     if (elements(newShape) != elements() || (!isDense() && newShape[0] != shape[0])) {
-      throw new IllegalArgumentException("cannot reshape " + this + " to " + Arrays.toString(newShape));
+      throw new IllegalArgumentException(
+          "cannot reshape " + this + " to " + Arrays.toString(newShape));
     }
     long stride =
-        !isDense() ? rowStride : newShape.length == 0 ? 1 : elements(Arrays.copyOfRange(newShape, 1, newShape.length));
+        !isDense()
+            ? rowStride
+            : newShape.length == 0 ? 1 : elements(Arrays.copyOfRange(newShape, 1, newShape.length));
     return new Tensor(device, buffer, offset, dtype, stride, newShape);
   }
 
@@ -100,15 +103,20 @@ public final class Tensor {
     }
     long[] s = shape.clone();
     s[0] = to - from;
-    return new Tensor(device, buffer, offset + from * rowStride * dtype.bytes(), dtype, rowStride, s);
+    return new Tensor(
+        device, buffer, offset + from * rowStride * dtype.bytes(), dtype, rowStride, s);
   }
 
-  /** Columns {@code from} to {@code to} of a matrix: the rows of the view lie as far apart as the matrix's. */
+  /**
+   * Columns {@code from} to {@code to} of a matrix: the rows of the view lie as far apart as the
+   * matrix's.
+   */
   public Tensor columns(long from, long to) {
     if (shape.length != 2 || from < 0 || to < from || to > shape[1]) {
       throw new IllegalArgumentException("columns " + from + " to " + to + " of " + this);
     }
-    return new Tensor(device, buffer, offset + from * dtype.bytes(), dtype, rowStride, shape[0], to - from);
+    return new Tensor(
+        device, buffer, offset + from * dtype.bytes(), dtype, rowStride, shape[0], to - from);
   }
 
   // ---- host <-> device
@@ -136,7 +144,8 @@ public final class Tensor {
 
   private void requireHost(DType type, long count) {
     if (dtype != type || elements() != count) {
-      throw new IllegalArgumentException(this + " cannot be filled with " + count + " values of " + type);
+      throw new IllegalArgumentException(
+          this + " cannot be filled with " + count + " values of " + type);
     }
   }
 

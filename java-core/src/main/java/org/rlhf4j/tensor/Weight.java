@@ -5,7 +5,10 @@ import java.lang.foreign.ValueLayout;
 import org.rlhf4j.bindings.Native;
 import org.rlhf4j.bindings.c.Rlhf4j;
 
-/** The matrix of a linear layer [out, in], frozen in the backend's own layout or a view of a tensor that changes. */
+/**
+ * The matrix of a linear layer [out, in], frozen in the backend's own layout or a view of a tensor
+ * that changes.
+ */
 public final class Weight implements AutoCloseable {
   private final long handle;
   private final Device device;
@@ -22,7 +25,10 @@ public final class Weight implements AutoCloseable {
     this.dtype = w.dtype();
   }
 
-  /** Copies {@code w} [out, in] into the layout that products are fastest from; the tensor may be freed afterwards. */
+  /**
+   * Copies {@code w} [out, in] into the layout that products are fastest from; the tensor may be
+   * freed afterwards.
+   */
   public static Weight pack(Tensor w) {
     Frame f = Frame.begin();
     MemorySegment handle = f.take(Long.BYTES);
@@ -30,7 +36,10 @@ public final class Weight implements AutoCloseable {
     return new Weight(handle.get(ValueLayout.JAVA_LONG, 0), w);
   }
 
-  /** Refers to {@code w} [out, in], whose values may change between calls. The tensor must outlive it. */
+  /**
+   * Refers to {@code w} [out, in], whose values may change between calls. The tensor must outlive
+   * it.
+   */
   public static Weight view(Tensor w) {
     Frame f = Frame.begin();
     MemorySegment handle = f.take(Long.BYTES);

@@ -50,7 +50,7 @@ public final class Tokenizer implements AutoCloseable {
           "expected tokenizer.json, found none"
               + (slow
                   ? " (only a slow tokenizer's files: save it again with transformers'"
-                        + " AutoTokenizer)"
+                      + " AutoTokenizer)"
                   : ""));
     }
     return of(Json.readText(file), SpecialTokens.read(folder), file);

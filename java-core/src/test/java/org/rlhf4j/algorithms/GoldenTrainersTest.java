@@ -14,7 +14,6 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
-import org.rlhf4j.bindings.c.Rlhf4j;
 import org.rlhf4j.checkpoint.ModelFiles;
 import org.rlhf4j.checkpoint.SafetensorsFile;
 import org.rlhf4j.config.PpoConfig;
@@ -32,11 +31,15 @@ import org.rlhf4j.nn.Policy;
 import org.rlhf4j.nn.RewardModel;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
+import org.rlhf4j.tensor.PpoLossStats;
 import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.testing.Close;
 import org.rlhf4j.testing.Golden;
 
-/** Whole training runs, step by step, against PyTorch with PEFT: every step's figures, and the weights at the end. */
+/**
+ * Whole training runs, step by step, against PyTorch with PEFT: every step's figures, and the
+ * weights at the end.
+ */
 class GoldenTrainersTest {
   private Device device;
   private ModelFiles files;
@@ -47,7 +50,8 @@ class GoldenTrainersTest {
     files = ModelFiles.open(Golden.path("models/llama"));
     device = Device.cpu(2);
     base =
-        CausalLm.frozen(device, ModelConfig.from(files.config(), "models/llama"), DType.F32, files::tensor);
+        CausalLm.frozen(
+            device, ModelConfig.from(files.config(), "models/llama"), DType.F32, files::tensor);
   }
 
   @AfterEach
@@ -103,14 +107,20 @@ class GoldenTrainersTest {
             .with("shuffle", false);
     LoraAdapter adapter =
         PeftAdapter.load(
-            device, Golden.path("trainers/sft.init"), CausalLm.modules(base.config()), List.of(), Set.of(), true);
+            device,
+            Golden.path("trainers/sft.init"),
+            CausalLm.modules(base.config()),
+            List.of(),
+            Set.of(),
+            true);
     try (SafetensorsFile tensors = Golden.tensors("trainers/sft.safetensors");
         SftTrainer trainer = new SftTrainer(base, adapter, data, config)) {
       assertEquals(golden.get("steps").size(), trainer.totalSteps());
       for (JsonNode want : golden.get("steps")) {
         Map<String, Object> got = trainer.step();
         Close.check("loss", (double) got.get("loss"), want.get("loss").asDouble(), 0, 1e-3);
-        Close.check("grad_norm", (double) got.get("grad_norm"), want.get("grad_norm").asDouble(), 0, 1e-3);
+        Close.check(
+            "grad_norm", (double) got.get("grad_norm"), want.get("grad_norm").asDouble(), 0, 1e-3);
       }
       checkFinal(adapter, tensors);
     }
@@ -123,7 +133,12 @@ class GoldenTrainersTest {
     golden
         .get("batches")
         .forEach(
-            b -> b.forEach(d -> data.add(new Demonstration(ints(d.get("ids")), d.get("prompt_length").asInt(), 0))));
+            b ->
+                b.forEach(
+                    d ->
+                        data.add(
+                            new Demonstration(
+                                ints(d.get("ids")), d.get("prompt_length").asInt(), 0))));
     SftConfig config =
         SftConfig.defaults()
             .with("batch_size", 1)
@@ -135,7 +150,12 @@ class GoldenTrainersTest {
             .with("shuffle", false);
     LoraAdapter adapter =
         PeftAdapter.load(
-            device, Golden.path("trainers/sft.init"), CausalLm.modules(base.config()), List.of(), Set.of(), true);
+            device,
+            Golden.path("trainers/sft.init"),
+            CausalLm.modules(base.config()),
+            List.of(),
+            Set.of(),
+            true);
     try (SafetensorsFile tensors = Golden.tensors("trainers/sft.safetensors");
         SftTrainer trainer = new SftTrainer(base, adapter, data, config)) {
       trainer.train(m -> {});
@@ -230,7 +250,10 @@ class GoldenTrainersTest {
               (step, scored) -> {},
               (step, epoch, n) -> {
                 List<Integer> order = new ArrayList<>();
-                batches.get((int) step).get("minibatches_by_epoch").get(epoch)
+                batches
+                    .get((int) step)
+                    .get("minibatches_by_epoch")
+                    .get(epoch)
                     .forEach(m -> m.forEach(i -> order.add(i.asInt())));
                 return order.stream().mapToInt(i -> i).toArray();
               })) {
@@ -247,16 +270,22 @@ class GoldenTrainersTest {
         String what = name + " update " + i + " ";
         float[] got = updates.get(i);
         JsonNode want = steps.get(i);
-        figure(what, want, "policy", got[Rlhf4j.RL_PPO_LOSS_POLICY()]);
-        figure(what, want, "value", got[Rlhf4j.RL_PPO_LOSS_VALUE()]);
-        figure(what, want, "total", got[Rlhf4j.RL_PPO_LOSS_TOTAL()]);
-        figure(what, want, "policy_clipfrac", got[Rlhf4j.RL_PPO_POLICY_CLIPFRAC()]);
-        figure(what, want, "value_clipfrac", got[Rlhf4j.RL_PPO_VALUE_CLIPFRAC()]);
-        figure(what, want, "ratio_mean", got[Rlhf4j.RL_PPO_RATIO_MEAN()]);
+        figure(what, want, "policy", got[PpoLossStats.LOSS_POLICY]);
+        figure(what, want, "value", got[PpoLossStats.LOSS_VALUE]);
+        figure(what, want, "total", got[PpoLossStats.LOSS_TOTAL]);
+        figure(what, want, "policy_clipfrac", got[PpoLossStats.POLICY_CLIPFRAC]);
+        figure(what, want, "value_clipfrac", got[PpoLossStats.VALUE_CLIPFRAC]);
+        figure(what, want, "ratio_mean", got[PpoLossStats.RATIO_MEAN]);
         figure(what, want, "entropy", got[PpoStats.ENTROPY]);
         figure(what, want, "grad_norm", norms.get(i));
-        // Zero at the first update, and a square of small differences at the second: f32 leaves 1e-9 of it.
-        Close.check(what + "approxkl", got[Rlhf4j.RL_PPO_APPROXKL()], want.get("approxkl").asDouble(), 1e-7, 1e-3);
+        // Zero at the first update, and a square of small differences at the second: f32 leaves
+        // 1e-9 of it.
+        Close.check(
+            what + "approxkl",
+            got[PpoLossStats.APPROXKL],
+            want.get("approxkl").asDouble(),
+            1e-7,
+            1e-3);
       }
       checkFinal(policy.adapter(), tensors);
     }
@@ -268,7 +297,11 @@ class GoldenTrainersTest {
 
   /** The first batch's per-token figures, before any update. */
   private void checkScores(
-      Policy policy, List<RecordedRollout> rollouts, int size, JsonNode golden, SafetensorsFile tensors) {
+      Policy policy,
+      List<RecordedRollout> rollouts,
+      int size,
+      JsonNode golden,
+      SafetensorsFile tensors) {
     ReplayedRollouts source = new ReplayedRollouts(rollouts.subList(0, size), Set.of(1));
     int[] all = new int[size];
     for (int i = 0; i < size; i++) {

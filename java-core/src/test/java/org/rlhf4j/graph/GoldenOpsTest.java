@@ -22,7 +22,10 @@ import org.rlhf4j.tensor.Weight;
 import org.rlhf4j.testing.Close;
 import org.rlhf4j.testing.Golden;
 
-/** Every op, forward and backward, against values made with PyTorch in float64; in f32, and in bf16 where activations may be. */
+/**
+ * Every op, forward and backward, against values made with PyTorch in float64; in f32, and in bf16
+ * where activations may be.
+ */
 class GoldenOpsTest {
   /** One case: its tensors by name, brought to the device in a dtype. */
   private static final class Case implements AutoCloseable {
@@ -67,7 +70,9 @@ class GoldenOpsTest {
     }
 
     Tensor ints(String tensor) {
-      return scope.allocate(DType.I32, shape(tensor)).copyFrom(Golden.ints(file, name + "/" + tensor));
+      return scope
+          .allocate(DType.I32, shape(tensor))
+          .copyFrom(Golden.ints(file, name + "/" + tensor));
     }
 
     Tensor out(long... shape) {
@@ -191,9 +196,14 @@ class GoldenOpsTest {
   }
 
   private static float[] inverseFrequencies(JsonNode attributes, int headSize) {
-    com.fasterxml.jackson.databind.node.ObjectNode config = org.rlhf4j.json.Json.MAPPER.createObjectNode();
+    com.fasterxml.jackson.databind.node.ObjectNode config =
+        org.rlhf4j.json.Json.MAPPER.createObjectNode();
     config.put("model_type", "llama").put("hidden_size", headSize).put("num_attention_heads", 1);
-    config.put("head_dim", headSize).put("vocab_size", 1).put("intermediate_size", 1).put("num_hidden_layers", 1);
+    config
+        .put("head_dim", headSize)
+        .put("vocab_size", 1)
+        .put("intermediate_size", 1)
+        .put("num_hidden_layers", 1);
     com.fasterxml.jackson.databind.node.ObjectNode rope = config.putObject("rope_parameters");
     if (attributes.path("scaling").isObject()) {
       rope.setAll((com.fasterxml.jackson.databind.node.ObjectNode) attributes.get("scaling"));
@@ -221,7 +231,8 @@ class GoldenOpsTest {
           Tensor gradQ = c.out(q.shape());
           Tensor gradK = c.out(k.shape());
           Tensor gradV = c.out(v.shape());
-          Kernels.attentionBackward(gradQ, gradK, gradV, c.in("grad_y"), o, lse, q, k, v, cu, scale, window);
+          Kernels.attentionBackward(
+              gradQ, gradK, gradV, c.in("grad_y"), o, lse, q, k, v, cu, scale, window);
           c.check("grad_q", gradQ);
           c.check("grad_k", gradK);
           c.check("grad_v", gradV);
@@ -341,19 +352,22 @@ class GoldenOpsTest {
     return cases(
         "lora_linear",
         c -> {
-          // The mask of golden stands outside the op: x of the adapter's half is x * mask, and its gradient is masked again.
+          // The mask of golden stands outside the op: x of the adapter's half is x * mask, and its
+          // gradient is masked again.
           Tensor x = c.in("x");
           Tensor masked = times(c, x, c.f32("mask"));
           Tensor a = c.f32("a");
           Tensor b = c.f32("b");
           Tensor gradY = c.in("grad_y");
-          float scale = (float) c.attributes.path("alpha").asDouble() / c.attributes.path("r").asInt();
+          float scale =
+              (float) c.attributes.path("alpha").asDouble() / c.attributes.path("r").asInt();
           try (Weight w = Weight.pack(c.in("w"))) {
             Tensor y = c.out(gradY.shape());
             Tensor h = c.scope.allocate(DType.F32, x.size(0), a.size(0));
             Tensor gradA = c.zeros("a");
             Tensor gradB = c.zeros("b");
-            List<LoraSegment> all = List.of(new LoraSegment(0, x.size(0), scale, a, b, gradA, gradB));
+            List<LoraSegment> all =
+                List.of(new LoraSegment(0, x.size(0), scale, a, b, gradA, gradB));
             Kernels.linear(y, x, w, null, false);
             Kernels.lora(y, h, masked, all, Dropout.NONE);
             c.check("y", y);
@@ -394,7 +408,8 @@ class GoldenOpsTest {
           Tensor b = c.f32("b");
           Tensor gradA = c.zeros("a");
           Tensor gradB = c.zeros("b");
-          float scale = (float) c.attributes.path("alpha").asDouble() / c.attributes.path("r").asInt();
+          float scale =
+              (float) c.attributes.path("alpha").asDouble() / c.attributes.path("r").asInt();
           int[] adapter = c.ints("adapter_of_row").toInts();
           List<LoraSegment> segments = new ArrayList<>();
           for (int from = 0; from < adapter.length; ) {
@@ -405,7 +420,8 @@ class GoldenOpsTest {
             int i = adapter[from];
             if (i >= 0) {
               segments.add(
-                  new LoraSegment(from, to, scale, slice(a, i), slice(b, i), slice(gradA, i), slice(gradB, i)));
+                  new LoraSegment(
+                      from, to, scale, slice(a, i), slice(b, i), slice(gradA, i), slice(gradB, i)));
             }
             from = to;
           }

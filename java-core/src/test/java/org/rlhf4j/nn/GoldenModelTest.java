@@ -112,7 +112,8 @@ class GoldenModelTest {
   @ParameterizedTest
   @ValueSource(strings = {"llama", "llama_tied", "mistral", "qwen2"})
   void lossAndGradients(String kind) {
-    with(kind, DType.F32, true, (lm, golden, tensors) -> checkGradients(lm, golden, tensors, false));
+    with(
+        kind, DType.F32, true, (lm, golden, tensors) -> checkGradients(lm, golden, tensors, false));
   }
 
   @ParameterizedTest
@@ -138,7 +139,8 @@ class GoldenModelTest {
       int[] t = targets.stream().mapToInt(i -> i).toArray();
       Var hidden = GatherRows.apply(g, lm.hidden(g, batch, recompute), g.scope().of(r));
       float[] loss =
-          Head.crossEntropy(g, hidden, lm.head(), lm.headGrad(), g.scope().of(t), 1f / t.length).toFloats();
+          Head.crossEntropy(g, hidden, lm.head(), lm.headGrad(), g.scope().of(t), 1f / t.length)
+              .toFloats();
       Close.check("loss", loss[0] / loss[1], golden.get("loss").asDouble(), 0, 1e-4);
       g.backward();
     }

@@ -1,0 +1,41 @@
+package org.rlhf4j.benchmarks;
+
+import org.openjdk.jmh.annotations.Benchmark;
+import org.openjdk.jmh.annotations.Param;
+import org.openjdk.jmh.annotations.Setup;
+import org.rlhf4j.tensor.DType;
+import org.rlhf4j.tensor.Kernels;
+import org.rlhf4j.tensor.Tensor;
+
+/** One new token of each of two sequences against the cache of one layer. */
+public class AttentionDecodeBenchmark extends OpBenchmark {
+  @Param({"BF16", "F32"})
+  DType dtype;
+
+  @Param({"114", "512"})
+  int length;
+
+  private Tensor q;
+  private Tensor o;
+  private Tensor k;
+  private Tensor v;
+  private Tensor slots;
+  private Tensor lengths;
+
+  @Setup
+  public void setUp() {
+    q = random(dtype, 2, HEADS, HEAD_SIZE);
+    o = scope.allocate(dtype, 2, HEADS, HEAD_SIZE);
+    k = random(dtype, 2, length, KV_HEADS, HEAD_SIZE);
+    v = random(dtype, 2, length, KV_HEADS, HEAD_SIZE);
+    slots = scope.of(0, 1);
+    lengths = scope.of(length, length);
+  }
+
+  @Benchmark
+  public void decode(Work work) {
+    Kernels.attentionDecode(o, q, k, v, slots, lengths, (float) (1 / Math.sqrt(HEAD_SIZE)), 0);
+    work.flops += 2L * 4 * HEADS * HEAD_SIZE * length;
+    work.bytes += bytes(k, v);
+  }
+}
