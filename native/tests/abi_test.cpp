@@ -393,7 +393,8 @@ int64_t nasty(std::mt19937_64 &random) {
   return random() % 8 == 0 ? static_cast<int64_t>(random()) : some[random() % (sizeof some / sizeof some[0])];
 }
 
-// Random structs, half of them nearly right, to every op of this file's reach. Nothing may crash, hang or write outside.
+// Random structs, half of them nearly right, to every op of this file's reach. Nothing may crash, hang or write
+// outside.
 TEST(Fuzz, GarbageTensors) {
   std::mt19937_64 random(7);
   const rl_device d = open_device();

@@ -34,6 +34,14 @@ INSTANTIATE_TEST_SUITE_P(Shapes, GatherRows,
                          testing::Combine(testing::Values(1, 7, 60), testing::Values(1, 15, 64, 97),
                                           testing::Values(RL_F32, RL_BF16)));
 
+TEST(GatherRows, Bf16GradientsAreSummedInF32AndRoundedOnce) {
+  const float small = 0.00390625f;  // too small to change a bf16 of 1; three of them are large enough
+  const Floats g{1, small, small, small};
+  Tensor tg({4, 1}, g, RL_BF16), index({4}, Ints{1, 1, 1, 1}), gx({2, 1}, RL_BF16);
+  RL_CHECK(rl_gather_rows_backward(gx, tg, index));
+  EXPECT_EQ(gx.get(), (Floats{0, 1.015625f}));
+}
+
 TEST(GatherRowsErrors, NamesWhatIsWrong) {
   Tensor x({5, 4}, Floats(20, 1.0f)), y({3, 4}, Floats(12, 9.0f)), half({3, 4}, RL_BF16), wide({3, 5});
   Tensor good({3}, Ints{0, 4, 2});

@@ -14,7 +14,6 @@
 namespace rl::cpu {
 namespace {
 
-constexpr int64_t kMostBytes = int64_t{1} << 46;  // the address space ends there; sums of sizes cannot overflow
 constexpr int64_t kHugePage = int64_t{2} << 20;
 constexpr int64_t kLargest = int64_t{1} << 46;  // beyond any machine's memory; sums of sizes cannot overflow below it
 

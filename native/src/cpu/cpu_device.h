@@ -32,7 +32,8 @@ class CpuDevice final : public Device {
   /// Products by oneDNN; made at the first use.
   Gemm &gemm();
 
-  /// Uninitialised memory for `count` elements, 64-byte aligned, until the op ends. Not for use inside a parallel region.
+  /// Uninitialised memory for `count` elements, 64-byte aligned, until the op ends. Not for use inside a parallel
+  /// region.
   template <class T>
   __attribute__((always_inline)) T *scratch(int64_t count) {
     return static_cast<T *>(scratch_bytes(count * static_cast<int64_t>(sizeof(T))));

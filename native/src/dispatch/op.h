@@ -1,4 +1,5 @@
-// The checks at the ABI: one Op per call resolves tensors, verifies them, and keeps the device locked until the call ends.
+// The checks at the ABI: one Op per call resolves tensors, verifies them, and keeps the device locked until the call
+// ends.
 #pragma once
 
 #include <initializer_list>

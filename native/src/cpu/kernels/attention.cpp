@@ -2,12 +2,13 @@
 // s = scale q k^T masked to j <= i (and j > i - window):
 //   forward   p = softmax(s), o = p v, lse = logsumexp(s).   o, lse (=)
 //   backward  p = exp(s - lse), delta = sum(gradO * o), ds = p * (gradO v^T - delta),
-//             gradV = p^T gradO, gradK = scale ds^T q, gradQ = scale ds k.   All (=); gradK, gradV are sums over a group.
+//             gradV = p^T gradO, gradK = scale ds^T q, gradQ = scale ds k.  All (=); gradK, gradV sum over a group.
 //
-// Queries lie across the lanes of vectors, keys along the other dimension: S^T = K Q^T, O^T = V^T P^T. So the softmax runs
-// vertically, with no sum across a vector, and K and V are read as they are stored. The heads of a group sit side by side
-// (lane = query * group + head): they share the sweep over K and V, and a strip of lanes spans few queries, so that little
-// is computed above the diagonal. q is scaled by scale * log2(e) when it is loaded, and the softmax works in powers of 2.
+// Queries lie across the lanes of vectors, keys along the other dimension: S^T = K Q^T, O^T = V^T P^T. So the softmax
+// runs vertically, with no sum across a vector, and K and V are read as they are stored. The heads of a group sit side
+// by side (lane = query * group + head): they share the sweep over K and V, and a strip of lanes spans few queries, so
+// that little is computed above the diagonal. q is scaled by scale * log2(e) when it is loaded, and the softmax works
+// in powers of 2.
 #include <omp.h>
 
 #include "cpu/kernels/indices.h"
@@ -106,8 +107,8 @@ void load_lanes(float *out, const Problem &p, const View &x, const Work &w, cons
   __builtin_memset(out + s.count * p.dp, 0, static_cast<size_t>((kStrip - s.count) * p.dp) * sizeof(float));
 }
 
-/// The keys of block [j0, j0 + n) that some lane sees: [from, to), relative to j0; empty if to <= from. `from` is brought
-/// down to a multiple of four, so that rows counted in fours stay within the block.
+/// The keys of block [j0, j0 + n) that some lane sees: [from, to), relative to j0; empty if to <= from. `from` is
+/// brought down to a multiple of four, so that rows counted in fours stay within the block.
 struct Range {
   int64_t from, to;
 };
@@ -161,7 +162,7 @@ Problem make_problem(const View &q, const View &k, const View &v, const View &cu
   return p;
 }
 
-// ---- forward -----------------------------------------------------------------------------------------------------------
+// ---- forward ------------------------------------------------------------------------------------------------------
 
 struct ForwardScratch {
   float *k, *v;      // [kKeys, dp]
@@ -258,7 +259,7 @@ void forward(const Problem &p, const Work &w, const ForwardScratch &m) {
   }
 }
 
-// ---- backward ----------------------------------------------------------------------------------------------------------
+// ---- backward -----------------------------------------------------------------------------------------------------
 
 struct BackwardScratch {
   float *k, *v, *gradK, *gradV;    // [keys of a chunk, dp]

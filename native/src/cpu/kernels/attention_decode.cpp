@@ -1,8 +1,7 @@
-// One new query per row against a cache: o[b] = softmax(scale q[b] K^T) V over the row's slot, the softmax streamed by blocks
-// of positions.  o (=)
-// The time goes into reading the cache, which is read once, as it lies: all heads of a position together, and the query heads
-// of a group share a key.
-// Long rows are cut into pieces, so that a few of them keep every thread busy; the pieces' sums are merged in order.
+// One new query per row against a cache: o[b] = softmax(scale q[b] K^T) V over the row's slot, the softmax streamed by
+// blocks of positions.  o (=) The time goes into reading the cache, which is read once, as it lies: all heads of a
+// position together, and the query heads of a group share a key. Long rows are cut into pieces, so that a few of them
+// keep every thread busy; the pieces' sums are merged in order.
 #include <omp.h>
 
 #include "cpu/kernels/indices.h"

@@ -1,5 +1,5 @@
-// IEEE half precision: stored, converted, never computed with. In integers, since a processor without F16C, and a compiler
-// without _Float16, must do too; the loops vectorise, and where the hardware has the conversion it is used.
+// IEEE half precision: stored, converted, never computed with. In integers, since a processor without F16C, and a
+// compiler without _Float16, must do too; the loops vectorise, and where the hardware has the conversion it is used.
 #pragma once
 
 #include "cpu/kernels/simd.h"

@@ -1,4 +1,4 @@
-// y[...] = value.  Integers: the nearest value that the dtype has, towards zero; NaN gives 0.
+// y[...] = value, which an integer tensor can hold (checked before).  y (=)
 #include "cpu/kernels/f16.h"
 #include "cpu/kernels/pieces.h"
 
@@ -17,13 +17,6 @@ void fill_with(Device &device, const View &y, T value) {
   }
 }
 
-/// A double outside the integer's range would be undefined behaviour to convert.
-template <class T>
-T to_integer(double value, double lowest, double highest) {
-  if (!(value > lowest)) return value != value ? T{0} : static_cast<T>(lowest);
-  return value >= highest ? static_cast<T>(highest) : static_cast<T>(value);
-}
-
 }  // namespace
 
 void fill(Device &device, View y, double value) {
@@ -38,10 +31,10 @@ void fill(Device &device, View y, double value) {
       fill_with(device, y, f16_from_f32(static_cast<float>(value)).bits);
       break;
     case RL_I32:
-      fill_with(device, y, to_integer<int32_t>(value, -2147483648.0, 2147483647.0));
+      fill_with(device, y, static_cast<int32_t>(value));
       break;
     default:
-      fill_with(device, y, to_integer<uint8_t>(value, 0, 255));
+      fill_with(device, y, static_cast<uint8_t>(value));
   }
 }
 
