@@ -118,7 +118,7 @@ public final class Demo {
       stage("pre-training", pretrain, new SftTrainer(model, null, texts(), pretrain), Map.of());
 
       say.accept("2/4 supervised fine-tuning on questions and answers of mixed quality");
-      SftConfig tune = sft("2-sft", 32, options.quick() ? 60 : 260, 2e-3);
+      SftConfig tune = sft("2-sft", 32, options.quick() ? 60 : 400, 2e-3);
       stage("sft", tune, new SftTrainer(model, null, demonstrations(), tune), Map.of());
       ModelFolderWriter.writeWeights(
           modelFolder,
@@ -175,8 +175,8 @@ public final class Demo {
               .with("batch_size", 32)
               .with("mini_batch_size", 8)
               .with("max_steps", options.quick() ? 10 : 70)
-              .with("learning_rate", 1e-3)
-              .with("init_kl_coef", 0.05)
+              .with("learning_rate", 6e-4)
+              .with("init_kl_coef", 0.15)
               .with("max_new_tokens", 48)
               .with("query_template", "chat")
               .with("seed", options.seed());
