@@ -51,6 +51,7 @@ final class LoadedModel implements AutoCloseable {
           trainable
               ? CausalLm.trainable(device, config, type, files::tensor)
               : CausalLm.frozen(device, config, type, files::tensor);
+      files.closeWeights();
       return new LoadedModel(device, files, lm);
     } catch (RuntimeException e) {
       files.close();
