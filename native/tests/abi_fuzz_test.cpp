@@ -169,7 +169,7 @@ struct Fuzz {
       t.shape[i] = below(30) ? 1 + below(4) : number();
       t.stride[i] = below(30) ? stride : number();
       if (i < t.rank) stride = static_cast<int64_t>(static_cast<uint64_t>(stride) * static_cast<uint64_t>(t.shape[i]));
-      if (i == 0 && !below(4)) t.stride[i] += below(5);
+      if (i == 0 && !below(4)) t.stride[i] = static_cast<int64_t>(static_cast<uint64_t>(t.stride[i]) + 3);
     }
     return t;
   }
