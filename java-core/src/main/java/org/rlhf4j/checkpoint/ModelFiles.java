@@ -156,7 +156,10 @@ public abstract sealed class ModelFiles implements AutoCloseable
     return Set.of();
   }
 
-  /** Unmaps the weights, once they have been read: mapped pages count as the process's memory. The rest stays open. */
+  /**
+   * Unmaps the weights, once they have been read: mapped pages count as the process's memory. The
+   * rest stays open.
+   */
   public void closeWeights() {
     weights().close();
   }
