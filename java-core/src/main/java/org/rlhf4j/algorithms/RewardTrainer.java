@@ -72,7 +72,7 @@ public final class RewardTrainer implements Trainer {
               .mapToObj(data::get)
               .toList();
       double share = (double) batch.size() / chosen.length;
-      float[] stats = accumulate(batch, (float) share);
+      float[] stats = accumulate(batch, (float) share, step << 10 | from / micro);
       loss += share * stats[0];
       accuracy += share * stats[1];
       margin += share * stats[2];
@@ -95,7 +95,7 @@ public final class RewardTrainer implements Trainer {
   /**
    * Adds {@code share} of the batch's mean gradient. Tells loss, accuracy, margin and mean score.
    */
-  private float[] accumulate(List<Preference> batch, float share) {
+  private float[] accumulate(List<Preference> batch, float share, long draw) {
     int b = batch.size();
     try (Graph g = Graph.training(model.base().device())) {
       List<int[]> sequences = new ArrayList<>();
@@ -103,7 +103,7 @@ public final class RewardTrainer implements Trainer {
       batch.forEach(p -> sequences.add(p.rejectedIds()));
       PackedBatch packed =
           PackedBatch.of(g.scope(), sequences, model.adapter())
-              .withDropout(config.training().seed(), step);
+              .withDropout(config.training().seed(), draw);
       int[] last = new int[2 * b];
       for (int i = 0; i < last.length; i++) {
         last[i] = packed.starts()[i + 1] - 1;

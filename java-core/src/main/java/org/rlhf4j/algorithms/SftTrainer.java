@@ -83,7 +83,7 @@ public final class SftTrainer implements Trainer {
           Arrays.stream(chosen, from, Math.min(chosen.length, from + micro))
               .mapToObj(data::get)
               .toList();
-      loss += accumulate(batch, counted);
+      loss += accumulate(batch, counted, step << 10 | from / micro);
       tokens += batch.stream().mapToInt(d -> d.ids().length).sum();
     }
     double rate = schedule.at((int) step);
@@ -102,11 +102,11 @@ public final class SftTrainer implements Trainer {
    * Adds the gradient of one micro-batch, as its share of {@code counted} tokens; tells the sum of
    * its losses.
    */
-  private double accumulate(List<Demonstration> batch, int counted) {
+  private double accumulate(List<Demonstration> batch, int counted, long draw) {
     try (Graph g = Graph.training(model.device())) {
       PackedBatch packed =
           PackedBatch.of(g.scope(), batch.stream().map(Demonstration::ids).toList(), adapter)
-              .withDropout(config.training().seed(), step);
+              .withDropout(config.training().seed(), draw);
       List<Integer> rows = new ArrayList<>();
       List<Integer> targets = new ArrayList<>();
       for (int b = 0; b < batch.size(); b++) {

@@ -107,9 +107,13 @@ final class PpoCommand extends TrainingCommand {
    */
   private void loadRoles(PpoConfig config) {
     if (config.paths().adapter().isPresent()) {
-      policy = model.policy(config.paths().adapter().get(), true);
-      if (config.reference().equals("adapter")) {
-        reference = model.adapter(config.paths().adapter().get(), false);
+      Path start = config.paths().adapter().get();
+      policy = model.policy(start, true);
+      // An adapter with a value head is a policy that PPO made: what it is held to is what it came
+      // from.
+      boolean fromSft = !PeftAdapter.hasValueHead(start);
+      if (config.reference().equals("adapter") || (config.reference().equals("auto") && fromSft)) {
+        reference = model.adapter(start, false);
       }
     } else {
       policy =

@@ -138,9 +138,10 @@ public final class Keys {
           Key.of(
                   "reference",
                   CHOICE,
-                  "what the KL is taken against: adapter as it was at the start, or the bare base")
-              .orElse("adapter", PPO)
-              .oneOf("adapter", "base"),
+                  "what the KL is taken against: the adapter as it was at the start, or the bare base;"
+                      + " auto: the adapter if it comes from SFT, the base if it has a value head")
+              .orElse("auto", PPO)
+              .oneOf("auto", "adapter", "base"),
           Key.of("init_kl_coef", NUMBER, "weight of the KL penalty").orElse(0.2, PPO).atLeast(0),
           Key.of("kl_penalty", CHOICE, "estimator of the KL penalty")
               .orElse("kl", PPO)

@@ -12,8 +12,7 @@ package org.rlhf4j.config;
  *     is used
  * @param topK 0: all tokens
  * @param topP 1: all tokens
- * @param reference what the KL is taken against: adapter (the one that the policy starts from, if
- *     any) or base
+ * @param reference what the KL is taken against: auto, adapter or base
  * @param initKlCoef weight of the KL penalty
  * @param klPenalty estimator of the KL: kl, abs, mse, k3 or full; see DESIGN, "The algorithms,
  *     exactly"

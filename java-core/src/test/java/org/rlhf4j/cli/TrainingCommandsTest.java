@@ -212,11 +212,18 @@ class TrainingCommandsTest {
     Close.check(name, metrics.get(name).asDouble(), sum / golden.length, 1e-4, 1e-3);
   }
 
+  /** The adapter of the replay has a value head: PPO made it, and auto holds it to the base. */
   @Test
-  void thePolicyIsHeldToWhatItStartedFrom() throws IOException {
-    TrainingRuns.run(line("replay", out("run"))).done();
-    double kl = lines(out("run/metrics.jsonl")).get(0).get("objective/kl").asDouble();
-    assertEquals(0, kl, 1e-6);
+  void thePolicyIsHeldToWhatItCameFrom() throws IOException {
+    TrainingRuns.run(line("replay", out("adapter")), "reference=adapter").done();
+    assertEquals(0, firstKl("adapter"), 1e-6);
+    TrainingRuns.run(line("replay", out("base")), "reference=base").done();
+    TrainingRuns.run(line("replay", out("auto"))).done();
+    assertEquals(firstKl("base"), firstKl("auto"), 0);
+  }
+
+  private double firstKl(String run) throws IOException {
+    return lines(out(run + "/metrics.jsonl")).get(0).get("objective/kl").asDouble();
   }
 
   @ParameterizedTest
