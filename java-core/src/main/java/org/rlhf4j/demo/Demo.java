@@ -113,12 +113,12 @@ public final class Demo {
       say.accept(
           String.format("1/4 pre-training a model of %,d parameters", config.parameterCount()));
       SftConfig pretrain =
-          sft("1-pretrain", 32, options.quick() ? 60 : 500, 3e-3)
+          sft("1-pretrain", 32, options.quick() ? 40 : 500, 3e-3)
               .with("lr_scheduler_type", "cosine");
       stage("pre-training", pretrain, new SftTrainer(model, null, texts(), pretrain), Map.of());
 
       say.accept("2/4 supervised fine-tuning on questions and answers of mixed quality");
-      SftConfig tune = sft("2-sft", 32, options.quick() ? 60 : 400, 2e-3);
+      SftConfig tune = sft("2-sft", 32, options.quick() ? 40 : 400, 2e-3);
       stage("sft", tune, new SftTrainer(model, null, demonstrations(), tune), Map.of());
       ModelFolderWriter.writeWeights(
           modelFolder,
@@ -155,7 +155,7 @@ public final class Demo {
               .with("model", modelFolder)
               .with("out", options.out().resolve("3-reward"))
               .with("batch_size", 16)
-              .with("max_steps", options.quick() ? 20 : 75)
+              .with("max_steps", options.quick() ? 12 : 75)
               .with("learning_rate", 2e-3)
               .with("seed", options.seed());
       RewardModel reward =
@@ -174,7 +174,7 @@ public final class Demo {
               .with("out", options.out().resolve("4-ppo"))
               .with("batch_size", 32)
               .with("mini_batch_size", 8)
-              .with("max_steps", options.quick() ? 10 : 70)
+              .with("max_steps", options.quick() ? 6 : 70)
               .with("learning_rate", 6e-4)
               .with("init_kl_coef", 0.15)
               .with("max_new_tokens", 48)
