@@ -98,7 +98,7 @@ RL_API rl_status rl_copy_from_host(const rl_tensor *dst, const void *src, int64_
 RL_API rl_status rl_copy_to_host(void *dst, const rl_tensor *src, int64_t bytes);
 /* y = x, same shape; f32 <-> bf16 <-> f16 conversion where the dtypes differ; i32 and u8 to the same only. Rows may be strided. */
 RL_API rl_status rl_copy(const rl_tensor *y, const rl_tensor *x);
-/* y[...] = value, any dtype. */
+/* y[...] = value, any dtype; i32 and u8 take whole numbers that they can hold. */
 RL_API rl_status rl_fill(const rl_tensor *y, double value);
 
 /* ---- elementwise, norms, rows ------------------------------------------------------------------------------------ */

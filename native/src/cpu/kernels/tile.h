@@ -87,7 +87,7 @@ RL_INLINE vecf exp2_vec(vecf x) {
   p = p * r + 2.402264791363012e-1f;
   p = p * r + 6.931472028550421e-1f;
   p = p * r + 1.0f;
-  const veci power = (reinterpret_cast<veci>(shifted) << 23) + 0x3f800000;
+  const vecu power = (reinterpret_cast<vecu>(shifted) << 23) + 0x3f800000u;  // unsigned: a NaN's bits may wrap
   const vecf y = p * reinterpret_cast<vecf>(power);
   return x < lowest ? vecf{} : y;
 }
