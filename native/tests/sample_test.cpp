@@ -94,6 +94,16 @@ TEST(Sample, FollowsTheSoftmax) {
   }
 }
 
+TEST(Sample, ATinyTemperatureChoosesTheLargest) {
+  // Logits of 1e31 and more: the log-probability must not be lost in the rounding of what was divided.
+  const Floats logits = {1, 40, 3};
+  for (float temperature : {1e-3f, 1e-10f, 1e-30f}) {
+    const Sampled got = sample(logits, 1, {temperature, 0, 1, 0, 1234});
+    EXPECT_EQ(got.ids, Ints{1});
+    EXPECT_EQ(got.logp, Floats{0});
+  }
+}
+
 TEST(Sample, StepsAreIndependentDrawsToo) {
   const Floats logits = {0, 1, 0.5f, -1};
   Ints ids;
@@ -303,6 +313,18 @@ TEST(SampleErrors, RowsWithNothingToChooseFrom) {
     expect_error(rl_sample(ids, nullptr, l, i, i, s, a, &c), RL_INVALID_ARGUMENT,
                  {"logits", "row 1", "nothing to choose from"});
   }
+}
+
+TEST(SampleErrors, AFailedCallLeavesItsOutputsAsTheyWere) {
+  Tensor l({3, 3}, Floats{1, 2, 3, 1, NAN, 3, 1, 2, 3}), ids({3}, Ints{7, 8, 9}), logp({3}, Floats{7, 8, 9}),
+      i({3}, Ints{0, 1, 2});
+  expect_error(rl_sample(ids, logp, l, i, i, nullptr, nullptr, &kPlain), RL_INVALID_ARGUMENT, {"row 1"});
+  EXPECT_EQ(ids.get_ints(), (Ints{7, 8, 9}));
+  EXPECT_EQ(logp.get(), (Floats{7, 8, 9}));
+  // An infinity has no softmax, be it of an id that cannot be chosen.
+  Tensor infinite({1, 3}, Floats{1, INFINITY, 2}), one({1}, Ints{1}), none({1}, Ints{0}), id({1}, Ints{7});
+  expect_error(rl_sample(id, nullptr, infinite, one, one, one, none, &kPlain), RL_INVALID_ARGUMENT, {"row 0"});
+  EXPECT_EQ(id.get_ints(), Ints{7});
 }
 
 TEST(SampleErrors, NamesWhatIsWrong) {

@@ -98,17 +98,18 @@ void ppo_loss(Device &, View stats, View gradLogp, View gradValues, View logp, V
     const double ratio = __builtin_exp(d), a = static_cast<double>(advantages.f32()[t]);
     const double g1 = -a * ratio, g2 = -a * clamp(ratio, 1 - eps, 1 + eps);
     double loss = g1 > g2 ? g1 : g2;
-    double slope = g1 >= g2 ? g1 : 0;  // d g1 / d logp = g1; g2 above g1 means that it is clipped, and flat
+    double slope =
+        g2 > g1 ? 0 : g1;  // d g1 / d logp = g1; g2 above g1 means that it is clipped, and flat; NaN stays NaN
     if (dual > 1 && a < 0 && loss > -dual * a) {
       loss = -dual * a;
       slope = 0;
     }
-    if (d != raw) slope = 0;
+    if (d != raw && raw == raw) slope = 0;
     const double v = static_cast<double>(values.f32()[t]), old = static_cast<double>(oldValues.f32()[t]);
     const double r = static_cast<double>(returns.f32()[t]), cut = clamp(v, old - epsV, old + epsV);
     const double l1 = (v - r) * (v - r), l2 = (cut - r) * (cut - r);
     gradLogp.f32()[t] = static_cast<float>(slope * scale);
-    gradValues.f32()[t] = static_cast<float>(l1 >= l2 ? vf * (v - r) * scale : 0);
+    gradValues.f32()[t] = static_cast<float>(l2 > l1 ? 0 : vf * (v - r) * scale);
     policy += loss;
     value += l1 > l2 ? l1 : l2;
     clipped += g2 > g1 ? 1 : 0;
@@ -116,7 +117,7 @@ void ppo_loss(Device &, View stats, View gradLogp, View gradValues, View logp, V
     approx += 0.5 * raw * raw;
     kl -= raw;
     ratios += ratio;
-    largest = ratio > largest ? ratio : largest;
+    largest = ratio <= largest || largest != largest ? largest : ratio;  // NaN wins
     error += l1;
     values_ += v;
     advantages_ += a;
