@@ -26,11 +26,9 @@ class ResponseRowsTest {
   @Test
   void anEmptyQueryOrResponseIsNoTrajectory() {
     int[] one = {1};
-    assertThrows(
-        IllegalArgumentException.class, () -> new Trajectory(new int[0], one, false));
+    assertThrows(IllegalArgumentException.class, () -> new Trajectory(new int[0], one, false));
     IllegalArgumentException e =
-        assertThrows(
-            IllegalArgumentException.class, () -> new Trajectory(one, new int[0], false));
+        assertThrows(IllegalArgumentException.class, () -> new Trajectory(one, new int[0], false));
     assertEquals(
         "expected a query and a response of at least one token, found 1 and 0", e.getMessage());
   }
