@@ -200,7 +200,7 @@ public final class PpoTrainer implements Trainer {
         float[] s = accumulate(trajectories, part, judged, gae, round, 1f / accumulation);
         double norm = Double.NaN;
         if (++pending == accumulation || last) {
-          norm = optimizer.step(rate).item();
+          norm = optimizer.step(rate);
           pending = 0;
         }
         stats.minibatch(s, norm);

@@ -79,7 +79,7 @@ public final class RewardTrainer implements Trainer {
       tokens += batch.stream().mapToInt(p -> p.chosenIds().length + p.rejectedIds().length).sum();
     }
     double rate = schedule.at((int) step);
-    double norm = optimizer.step(rate).item();
+    double norm = optimizer.step(rate);
     step++;
     Map<String, Object> metrics = new LinkedHashMap<>();
     metrics.put("loss", loss);

@@ -87,7 +87,7 @@ public final class SftTrainer implements Trainer {
       tokens += batch.stream().mapToInt(d -> d.ids().length).sum();
     }
     double rate = schedule.at((int) step);
-    double norm = optimizer.step(rate).item();
+    double norm = optimizer.step(rate);
     step++;
     Map<String, Object> metrics = new LinkedHashMap<>();
     metrics.put("loss", loss / counted);

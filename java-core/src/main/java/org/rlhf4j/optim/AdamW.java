@@ -42,16 +42,26 @@ public final class AdamW implements AutoCloseable {
   /**
    * Updates the parameters from their gradients and sets those to zero.
    *
-   * @return the gradient's norm before clipping, as a tensor f32 [1]: read it when it is needed
+   * @return the gradient's norm before clipping
+   * @throws ArithmeticException if the norm is not finite; nothing has been updated then
    */
-  public Tensor step(double learningRate) {
-    steps++;
+  public double step(double learningRate) {
     Kernels.gradNorm(norm, parameters.grads());
+    double size = norm.item();
+    if (!Double.isFinite(size)) {
+      throw new ArithmeticException(
+          "the gradient's norm is "
+              + size
+              + " at update "
+              + (steps + 1)
+              + ": the weights were left as they are");
+    }
+    steps++;
     update(0, parameters.decayed(), learningRate, hyper.weightDecay());
     update(parameters.decayed(), parameters.count(), learningRate, 0);
     parameters.zeroGrads();
     parameters.refresh();
-    return norm;
+    return size;
   }
 
   private void update(long from, long to, double learningRate, float weightDecay) {
