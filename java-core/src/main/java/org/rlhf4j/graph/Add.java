@@ -1,6 +1,5 @@
 package org.rlhf4j.graph;
 
-import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.Tensor;
 
@@ -15,19 +14,14 @@ public final class Add {
         y,
         a.needsGrad() || b.needsGrad(),
         out -> {
-          g.accumulate(a, out.grad(), true);
-          if (b.needsGrad()) {
-            g.accumulate(b, as(g, b.value().dtype(), out.grad()), true);
+          g.pass(a, out);
+          if (out.grad().dtype() == b.value().dtype()) {
+            g.pass(b, out);
+          } else if (b.needsGrad()) {
+            Tensor cast = g.allocate(b.value().dtype(), out.grad().shape());
+            Kernels.copy(cast, out.grad());
+            g.accumulate(b, cast);
           }
         });
-  }
-
-  private static Tensor as(Graph g, DType dtype, Tensor grad) {
-    if (grad.dtype() == dtype) {
-      return grad;
-    }
-    Tensor cast = g.allocate(dtype, grad.shape());
-    Kernels.copy(cast, grad);
-    return cast;
   }
 }

@@ -71,7 +71,11 @@ public final class Graph implements AutoCloseable {
           () -> {
             if (out.grad() != null) {
               backward.accept(out);
+              release(out.gradient());
+              out.setGradient(null);
             }
+            // Every op that reads the value came later on the tape, and is done.
+            scope.free(value);
           });
     }
     return out;
@@ -79,31 +83,53 @@ public final class Graph implements AutoCloseable {
 
   /** Adds {@code grad}, which the caller gives away, to what has arrived at {@code x}. */
   void accumulate(Var x, Tensor grad) {
-    accumulate(x, grad, false);
+    add(x, new Var.Gradient(grad, true));
   }
 
-  /** As {@link #accumulate(Var, Tensor)}; a shared tensor is read but never written. */
-  void accumulate(Var x, Tensor grad, boolean shared) {
+  /** Hands the gradient of {@code y} on to {@code x} as it is. */
+  void pass(Var x, Var y) {
+    y.gradient().users++;
+    add(x, y.gradient());
+  }
+
+  /** Takes over one use of {@code grad}. */
+  private void add(Var x, Var.Gradient grad) {
+    Var.Gradient arrived = x.gradient();
     if (!x.needsGrad()) {
-      return;
-    }
-    if (x.grad() == null) {
-      x.setGrad(grad, shared);
-    } else if (x.gradShared()) {
-      Tensor sum = allocate(x.value().dtype(), x.value().shape());
-      Kernels.add(sum, x.grad(), grad);
-      x.setGrad(sum, false);
+      release(grad);
+    } else if (arrived == null) {
+      x.setGradient(grad);
+    } else if (arrived.isWritable()) {
+      Kernels.add(arrived.tensor, arrived.tensor, grad.tensor);
+      release(grad);
     } else {
-      Kernels.add(x.grad(), x.grad(), grad);
+      Tensor sum = allocate(x.value().dtype(), x.value().shape());
+      Kernels.add(sum, arrived.tensor, grad.tensor);
+      release(arrived);
+      release(grad);
+      x.setGradient(new Var.Gradient(sum, true));
     }
   }
 
-  /** Sets the gradient of an output of the whole graph; call {@link #backward} once all are set. */
-  public void seed(Var output, Tensor grad) {
-    accumulate(output, grad, true);
+  private void release(Var.Gradient grad) {
+    if (--grad.users == 0 && grad.owned) {
+      scope.free(grad.tensor);
+    }
   }
 
-  /** Runs the backward of every op, last first. Parameter gradients are added to. */
+  /**
+   * Sets the gradient of an output of the whole graph, which stays the caller's; call {@link
+   * #backward} once all are set.
+   */
+  public void seed(Var output, Tensor grad) {
+    add(output, new Var.Gradient(grad, false));
+  }
+
+  /**
+   * Runs the backward of every op, last first. Parameter gradients are added to. Values and
+   * gradients of ops go back as soon as they are no longer wanted: read before what is needed, but
+   * for the gradients of leaves.
+   */
   public void backward() {
     for (int i = tape.size() - 1; i >= 0; i--) {
       tape.get(i).run();

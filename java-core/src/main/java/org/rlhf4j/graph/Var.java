@@ -6,14 +6,14 @@ import org.rlhf4j.tensor.Tensor;
 public final class Var {
   private final Tensor value;
   private final boolean needsGrad;
-  private Tensor grad;
-  private boolean gradShared;
+  private Gradient gradient;
 
   Var(Tensor value, boolean needsGrad) {
     this.value = value;
     this.needsGrad = needsGrad;
   }
 
+  /** An op's result is gone after the graph's backward; what was given as a leaf stays. */
   public Tensor value() {
     return value;
   }
@@ -23,18 +23,36 @@ public final class Var {
     return needsGrad;
   }
 
-  /** The gradient, or null if none has arrived. */
+  /** The gradient, or null if none has arrived; that of an op's result is gone after its use. */
   public Tensor grad() {
-    return grad;
+    return gradient == null ? null : gradient.tensor;
   }
 
-  /** Whether {@link #grad} is also another variable's and must not be added to in place. */
-  boolean gradShared() {
-    return gradShared;
+  Gradient gradient() {
+    return gradient;
   }
 
-  void setGrad(Tensor grad, boolean shared) {
-    this.grad = grad;
-    this.gradShared = shared;
+  void setGradient(Gradient gradient) {
+    this.gradient = gradient;
+  }
+
+  /** A gradient that one or more variables hold: a sum hands the same one to all its terms. */
+  static final class Gradient {
+    final Tensor tensor;
+
+    /** Whether the graph made it, and so frees it after its last use. */
+    final boolean owned;
+
+    int users = 1;
+
+    Gradient(Tensor tensor, boolean owned) {
+      this.tensor = tensor;
+      this.owned = owned;
+    }
+
+    /** Whether it may be added to in place. */
+    boolean isWritable() {
+      return owned && users == 1;
+    }
   }
 }
