@@ -153,6 +153,11 @@ RL_API rl_status rl_swiglu_backward(const rl_tensor *gradGate, const rl_tensor *
 RL_API rl_status rl_weight_pack(rl_weight *weight, const rl_tensor *w, int32_t for_backward);
 RL_API rl_status rl_weight_view(rl_weight *weight, const rl_tensor *w);
 RL_API rl_status rl_weight_free(rl_weight weight);
+/*
+ * y[t] = W[ids[t]]: rows of a matrix as rl_embedding gives those of a tensor, so that an embedding tied to the head needs no
+ * copy of its own. y float [T,K], ids i32 [T] in [0,N).
+ */
+RL_API rl_status rl_weight_rows(const rl_tensor *y, rl_weight weight, const rl_tensor *ids);
 
 /*
  * y = x W^T + bias (accumulate = 0) or y += x W^T + bias (accumulate != 0).

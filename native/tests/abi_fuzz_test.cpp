@@ -122,6 +122,7 @@ TEST(AbiNull, Everywhere) {
                                       rl_sample(z, z, z, z, z, z, z, nullptr)};
   for (size_t i = 0; i < all.size(); i++) EXPECT_EQ(all[i], RL_INVALID_ARGUMENT) << i;
   const std::vector<rl_status> with_weight = {rl_linear(z, z, w, z, 0),
+                                              rl_weight_rows(z, w, z),
                                               rl_linear_backward_input(z, z, w, 0),
                                               rl_head_logprob(z, z, z, z, w, z, 1),
                                               rl_head_logprob_backward(z, z, z, z, z, w, z, z, z, 1),

@@ -106,15 +106,19 @@ final class SelfTest {
           return off(y, 1.5f, 1.5f, 1.5f);
         });
     check(
-        "embedding",
+        "embedding, weight_rows",
         0,
         s -> {
           Tensor w = s.allocate(DType.F32, 2, 2).copyFrom(1f, 2f, 3f, 4f);
           Tensor y = s.allocate(DType.F32, 2, 2);
+          Tensor rows = s.allocate(DType.F32, 2, 2);
+          try (Weight packed = Weight.pack(w)) {
+            Kernels.weightRows(rows, packed, s.of(0, 1));
+          }
           Kernels.embedding(y, w, s.of(1, 0));
           Tensor gradW = s.zeros(DType.F32, 2, 2);
           Kernels.embeddingBackward(gradW, y, s.of(1, 1));
-          return off(y, 3, 4, 1, 2) + off(gradW, 0, 0, 4, 6);
+          return off(y, 3, 4, 1, 2) + off(rows, 1, 2, 3, 4) + off(gradW, 0, 0, 4, 6);
         });
     check(
         "attention_decode, kv_append",

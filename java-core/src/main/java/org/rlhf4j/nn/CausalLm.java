@@ -37,7 +37,7 @@ public final class CausalLm implements AutoCloseable {
   private final Parameters parameters; // null: frozen
   private final Scope scope;
   private final Tensor invFreq;
-  private final Parameter embedding;
+  private final Parameter embedding; // null: the frozen head's matrix is the table too
   private final List<DecoderLayer> layers = new ArrayList<>();
   private final Parameter finalNorm;
   private final Weight head;
@@ -51,7 +51,8 @@ public final class CausalLm implements AutoCloseable {
     scope = device.scope();
     float[] frequencies = config.inverseFrequencies();
     invFreq = scope.allocate(DType.F32, 2, frequencies.length / 2).copyFrom(frequencies);
-    embedding = store.table(EMBEDDING);
+    boolean shared = config.tieWordEmbeddings() && parameters == null;
+    embedding = shared ? null : store.table(EMBEDDING);
     for (int i = 0; i < config.layers(); i++) {
       layers.add(new DecoderLayer(config, store, i));
     }
@@ -247,7 +248,10 @@ public final class CausalLm implements AutoCloseable {
 
   private Var hidden(
       Graph g, PackedBatch batch, KvCache cache, Tensor slots, Tensor lengths, boolean recompute) {
-    Var h = Embedding.apply(g, embedding, batch.ids());
+    Var h =
+        embedding == null
+            ? Embedding.apply(g, head, batch.ids())
+            : Embedding.apply(g, embedding, batch.ids());
     Tensor angles = g.allocate(DType.F32, batch.tokens(), config.headSize());
     Kernels.ropeTable(angles, batch.positions(), invFreq);
     for (int i = 0; i < layers.size(); i++) {

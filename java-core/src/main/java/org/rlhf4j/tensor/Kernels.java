@@ -45,6 +45,12 @@ public final class Kernels {
     Native.check(Rlhf4j.rl_embedding_backward(f.tensor(gradW), f.tensor(gradY), f.tensor(ids)));
   }
 
+  /** {@code rl_weight_rows}. */
+  public static void weightRows(Tensor y, Weight w, Tensor ids) {
+    Frame f = Frame.begin();
+    Native.check(Rlhf4j.rl_weight_rows(f.tensor(y), w.handle(), f.tensor(ids)));
+  }
+
   /** {@code rl_gather_rows}. */
   public static void gatherRows(Tensor y, Tensor x, Tensor index) {
     Frame f = Frame.begin();

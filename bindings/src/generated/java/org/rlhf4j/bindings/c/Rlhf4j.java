@@ -1941,6 +1941,68 @@ public class Rlhf4j extends Rlhf4j$shared {
         }
     }
 
+    private static class rl_weight_rows {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Rlhf4j.C_INT,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_LONG,
+            Rlhf4j.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("rl_weight_rows").orElseThrow(() -> new UnsatisfiedLinkError("unresolved symbol: rl_weight_rows"));
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * rl_status rl_weight_rows(const rl_tensor *y, rl_weight weight, const rl_tensor *ids)
+     * }
+     */
+    public static FunctionDescriptor rl_weight_rows$descriptor() {
+        return rl_weight_rows.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * rl_status rl_weight_rows(const rl_tensor *y, rl_weight weight, const rl_tensor *ids)
+     * }
+     */
+    public static MethodHandle rl_weight_rows$handle() {
+        return rl_weight_rows.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * rl_status rl_weight_rows(const rl_tensor *y, rl_weight weight, const rl_tensor *ids)
+     * }
+     */
+    public static MemorySegment rl_weight_rows$address() {
+        return rl_weight_rows.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * rl_status rl_weight_rows(const rl_tensor *y, rl_weight weight, const rl_tensor *ids)
+     * }
+     */
+    public static int rl_weight_rows(MemorySegment y, long weight, MemorySegment ids) {
+        var mh$ = rl_weight_rows.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rl_weight_rows", y, weight, ids);
+            }
+            return (int)mh$.invokeExact(y, weight, ids);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class rl_linear {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             Rlhf4j.C_INT,
@@ -3353,7 +3415,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_LOSS_POLICY = (int)0L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_LOSS_POLICY = 0
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:324:1).RL_PPO_LOSS_POLICY = 0
      * }
      */
     public static int RL_PPO_LOSS_POLICY() {
@@ -3362,7 +3424,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_LOSS_VALUE = (int)1L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_LOSS_VALUE = 1
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:324:1).RL_PPO_LOSS_VALUE = 1
      * }
      */
     public static int RL_PPO_LOSS_VALUE() {
@@ -3371,7 +3433,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_LOSS_TOTAL = (int)2L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_LOSS_TOTAL = 2
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:324:1).RL_PPO_LOSS_TOTAL = 2
      * }
      */
     public static int RL_PPO_LOSS_TOTAL() {
@@ -3380,7 +3442,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_POLICY_CLIPFRAC = (int)3L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_POLICY_CLIPFRAC = 3
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:324:1).RL_PPO_POLICY_CLIPFRAC = 3
      * }
      */
     public static int RL_PPO_POLICY_CLIPFRAC() {
@@ -3389,7 +3451,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_CLIPFRAC = (int)4L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_VALUE_CLIPFRAC = 4
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:324:1).RL_PPO_VALUE_CLIPFRAC = 4
      * }
      */
     public static int RL_PPO_VALUE_CLIPFRAC() {
@@ -3398,7 +3460,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_APPROXKL = (int)5L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_APPROXKL = 5
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:324:1).RL_PPO_APPROXKL = 5
      * }
      */
     public static int RL_PPO_APPROXKL() {
@@ -3407,7 +3469,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_POLICYKL = (int)6L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_POLICYKL = 6
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:324:1).RL_PPO_POLICYKL = 6
      * }
      */
     public static int RL_PPO_POLICYKL() {
@@ -3416,7 +3478,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RATIO_MEAN = (int)7L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_RATIO_MEAN = 7
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:324:1).RL_PPO_RATIO_MEAN = 7
      * }
      */
     public static int RL_PPO_RATIO_MEAN() {
@@ -3425,7 +3487,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_SKIPPED = (int)8L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_SKIPPED = 8
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:324:1).RL_PPO_SKIPPED = 8
      * }
      */
     public static int RL_PPO_SKIPPED() {
@@ -3434,7 +3496,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_ERROR = (int)9L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_VALUE_ERROR = 9
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:324:1).RL_PPO_VALUE_ERROR = 9
      * }
      */
     public static int RL_PPO_VALUE_ERROR() {
@@ -3443,7 +3505,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RETURNS_MEAN = (int)10L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_RETURNS_MEAN = 10
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:324:1).RL_PPO_RETURNS_MEAN = 10
      * }
      */
     public static int RL_PPO_RETURNS_MEAN() {
@@ -3452,7 +3514,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RETURNS_VAR = (int)11L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_RETURNS_VAR = 11
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:324:1).RL_PPO_RETURNS_VAR = 11
      * }
      */
     public static int RL_PPO_RETURNS_VAR() {
@@ -3461,7 +3523,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_MEAN = (int)12L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_VALUE_MEAN = 12
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:324:1).RL_PPO_VALUE_MEAN = 12
      * }
      */
     public static int RL_PPO_VALUE_MEAN() {
@@ -3470,7 +3532,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_ADVANTAGES_MEAN = (int)13L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_ADVANTAGES_MEAN = 13
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:324:1).RL_PPO_ADVANTAGES_MEAN = 13
      * }
      */
     public static int RL_PPO_ADVANTAGES_MEAN() {
@@ -3479,7 +3541,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RATIO_MAX = (int)14L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_RATIO_MAX = 14
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:324:1).RL_PPO_RATIO_MAX = 14
      * }
      */
     public static int RL_PPO_RATIO_MAX() {
@@ -3488,7 +3550,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_STATS = (int)16L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_STATS = 16
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:324:1).RL_PPO_STATS = 16
      * }
      */
     public static int RL_PPO_STATS() {
