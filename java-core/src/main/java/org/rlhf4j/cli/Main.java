@@ -27,6 +27,7 @@ import picocli.CommandLine.Command;
       TokenizeCommand.class,
       ConvertCommand.class,
       InspectCommand.class,
+      ReportCommand.class,
       DoctorCommand.class
     })
 public final class Main implements Callable<Integer> {

@@ -62,6 +62,13 @@ class TrainingCommandsTest {
     assertTrue(
         metrics.get(3).get("loss").asDouble() < metrics.get(0).get("loss").asDouble(),
         metrics::toString);
+    // The report can be written again, and one for all stages of a folder.
+    Files.delete(out("run/report.html"));
+    Ran.run("report", out("run")).done();
+    assertTrue(Files.size(out("run/report.html")) > 10_000);
+    assertEquals(
+        work.resolve("report.html").toString(), Ran.json("report", work).get("report").asText());
+    Ran.run("report", adapter).refused("expected a run folder", adapter.toString());
     // PPO goes on from it.
     TrainingRuns.run(line("ppo", out("ppo")), "--adapter", adapter, "max_steps=1").done();
     checkFolder(out("ppo"), "ppo", 1);
