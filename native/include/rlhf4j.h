@@ -84,6 +84,8 @@ RL_API rl_status rl_device_describe(char *text, int64_t capacity, rl_device devi
 RL_API rl_status rl_device_synchronize(rl_device device);
 /* Bytes: live buffers and weights now, the highest they were, and what the allocator holds from the system. */
 RL_API rl_status rl_device_memory(int64_t *in_use, int64_t *peak, int64_t *reserved, rl_device device);
+/* From now on the highest is counted from what is live now: to measure one step. */
+RL_API rl_status rl_device_reset_peak(rl_device device);
 /* Gives cached free blocks back to the system. */
 RL_API rl_status rl_device_trim(rl_device device);
 

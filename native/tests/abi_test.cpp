@@ -71,6 +71,7 @@ TEST(Devices, CloseTakesBuffersAndWeightsAlong) {
   expect_error(rl_buffer_alloc(&unused, d, 1), RL_INVALID_HANDLE, {"buffer_alloc", "device is closed"});
   expect_error(rl_device_synchronize(d), RL_INVALID_HANDLE, {"closed"});
   expect_error(rl_device_trim(d), RL_INVALID_HANDLE, {"closed"});
+  expect_error(rl_device_reset_peak(d), RL_INVALID_HANDLE, {"closed"});
   int64_t x;
   expect_error(rl_device_memory(&x, &x, &x, d), RL_INVALID_HANDLE, {"closed"});
   char text[9];
@@ -152,6 +153,9 @@ TEST(Memory, IsAccounted) {
   memory();
   EXPECT_EQ(reserved, before);  // and used again
   RL_CHECK(rl_buffer_free(a));
+  RL_CHECK(rl_device_reset_peak(d));
+  memory();
+  EXPECT_EQ(peak, in_use);
   RL_CHECK(rl_device_trim(d));
   memory();
   EXPECT_EQ(reserved, in_use);

@@ -60,6 +60,14 @@ rl_status rl_device_memory(int64_t *in_use, int64_t *peak, int64_t *reserved, rl
   });
 }
 
+rl_status rl_device_reset_peak(rl_device device) {
+  return guard("device_reset_peak", [&] {
+    auto d = find_device(device);
+    std::lock_guard lock(d->mutex);
+    d->reset_peak();
+  });
+}
+
 rl_status rl_device_trim(rl_device device) {
   return guard("device_trim", [&] {
     auto d = find_device(device);

@@ -3,6 +3,8 @@ package org.rlhf4j.algorithms;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Map;
+import org.rlhf4j.config.PpoConfig;
+import org.rlhf4j.config.StageConfig;
 
 /**
  * A training stage that goes step by step: an optimizer step, or a PPO batch. Whoever drives it (a
@@ -14,6 +16,14 @@ public interface Trainer extends AutoCloseable {
 
   /** Steps that the configuration and the data ask for. */
   long totalSteps();
+
+  /** Steps of a run over {@code rows} rows, before there is a trainer. */
+  static long steps(StageConfig config, int rows) {
+    int accumulation =
+        config instanceof PpoConfig ? 1 : config.training().gradientAccumulationSteps();
+    int batch = config.training().batchSize() * accumulation;
+    return Settings.totalSteps(config.training(), new BatchOrder(rows, batch, 0, false));
+  }
 
   /** Makes the next step and tells its metrics, by the names that COMMANDS lists. */
   Map<String, Object> step();

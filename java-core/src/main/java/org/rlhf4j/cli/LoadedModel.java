@@ -52,6 +52,7 @@ final class LoadedModel implements AutoCloseable {
               ? CausalLm.trainable(device, config, type, files::tensor)
               : CausalLm.frozen(device, config, type, files::tensor);
       files.closeWeights();
+      device.trim(); // what loading needed is of sizes that nothing else asks for
       return new LoadedModel(device, files, lm);
     } catch (RuntimeException e) {
       files.close();
@@ -107,12 +108,20 @@ final class LoadedModel implements AutoCloseable {
 
   /** Whether the model brought a tokenizer: without one, only token ids can be given. */
   boolean hasTokenizer() {
+    return hasTokenizer(files);
+  }
+
+  Tokenizer tokenizerOrNull() {
+    return tokenizerOrNull(files);
+  }
+
+  private static boolean hasTokenizer(ModelFiles files) {
     return files.isGguf()
         || java.nio.file.Files.isRegularFile(files.path().resolve("tokenizer.json"));
   }
 
-  Tokenizer tokenizerOrNull() {
-    return hasTokenizer() ? files.tokenizer() : null;
+  static Tokenizer tokenizerOrNull(ModelFiles files) {
+    return hasTokenizer(files) ? files.tokenizer() : null;
   }
 
   ModelConfig config() {

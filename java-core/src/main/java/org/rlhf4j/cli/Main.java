@@ -28,6 +28,7 @@ import picocli.CommandLine.Command;
       ConvertCommand.class,
       InspectCommand.class,
       ReportCommand.class,
+      PlanCommand.class,
       DoctorCommand.class
     })
 public final class Main implements Callable<Integer> {

@@ -87,7 +87,7 @@ final class PpoCommand extends TrainingCommand {
   }
 
   private List<RecordedRollout> recorded(Path file, PpoConfig config) {
-    return RecordedRollouts.read(file, StageOptions.reading(config, model)).records();
+    return RecordedRollouts.read(file, StageOptions.reading(config, model.config())).records();
   }
 
   private void readQueries(Path file, PpoConfig config, Logger log) {
@@ -96,7 +96,7 @@ final class PpoCommand extends TrainingCommand {
             file,
             model.tokenizerOrNull(),
             model.files().chatTemplate().orElse(null),
-            StageOptions.reading(config, model));
+            StageOptions.reading(config, model.config()));
     data.notes().forEach(log::info);
     queries = data.records().stream().map(Query::ids).toList();
   }

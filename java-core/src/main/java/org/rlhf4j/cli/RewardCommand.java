@@ -46,7 +46,7 @@ final class RewardCommand extends TrainingCommand {
             file,
             model.tokenizerOrNull(),
             model.files().chatTemplate().orElse(null),
-            StageOptions.reading(config, model));
+            StageOptions.reading(config, model.config()));
     data.notes().forEach(log::info);
     for (Finding f :
         HealthChecks.ofPairs(

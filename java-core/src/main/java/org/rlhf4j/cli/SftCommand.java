@@ -50,7 +50,7 @@ final class SftCommand extends TrainingCommand {
             file,
             model.tokenizerOrNull(),
             model.files().chatTemplate().orElse(null),
-            StageOptions.reading(config, model));
+            StageOptions.reading(config, model.config()));
     data.notes().forEach(log::info);
     if (!config.full()) {
       adapter =

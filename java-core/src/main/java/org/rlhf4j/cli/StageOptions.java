@@ -10,18 +10,19 @@ import org.rlhf4j.data.ReadOptions;
 import org.rlhf4j.lora.LoraAdapter;
 import org.rlhf4j.lora.LoraConfig;
 import org.rlhf4j.nn.CausalLm;
+import org.rlhf4j.nn.ModelConfig;
 
 /** What the training commands read from their configuration in the same way. */
 final class StageOptions {
   private StageOptions() {}
 
-  static ReadOptions reading(StageConfig config, LoadedModel model) {
+  static ReadOptions reading(StageConfig config, ModelConfig model) {
     int limit = config.training().maxLength();
     ReadOptions options =
         ReadOptions.defaults()
-            .withMaxLength(limit > 0 ? limit : model.config().maxPositions())
+            .withMaxLength(limit > 0 ? limit : model.maxPositions())
             .withSkipBadLines(config.training().skipBadLines())
-            .withVocabSize(model.config().vocabSize())
+            .withVocabSize(model.vocabSize())
             .withUseChatTemplate("chat".equals(config.settings().flat().get("query_template")));
     if (!config.settings().flat().containsKey("append_eos")) {
       return options;

@@ -16,6 +16,9 @@ public sealed interface StageConfig permits SftConfig, RewardConfig, PpoConfig {
   /** The keys behind the record; the record's other parts are derived from them. */
   Settings settings();
 
+  /** This configuration with one key changed; see {@link Settings#with}. */
+  StageConfig with(String key, Object value);
+
   default Command command() {
     return settings().command();
   }

@@ -84,6 +84,11 @@ public final class Device implements AutoCloseable {
         reserved.get(ValueLayout.JAVA_LONG, 0));
   }
 
+  /** From now on {@link Memory#peak} counts from what is live now: to measure one step. */
+  public void resetPeak() {
+    Native.check(Rlhf4j.rl_device_reset_peak(handle));
+  }
+
   /** Gives cached free memory back to the system. */
   public void trim() {
     Native.check(Rlhf4j.rl_device_trim(handle));

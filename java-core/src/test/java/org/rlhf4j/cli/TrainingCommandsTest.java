@@ -29,18 +29,7 @@ class TrainingCommandsTest {
   @TempDir Path work;
 
   private List<Object> line(String stage, Path out) throws IOException {
-    return switch (stage) {
-      case "sft" -> TrainingRuns.sft(work, out);
-      case "full" -> {
-        List<Object> line = TrainingRuns.sft(work, out);
-        line.add("training=full");
-        line.add("learning_rate=1e-4");
-        yield line;
-      }
-      case "reward" -> TrainingRuns.reward(work, out);
-      case "ppo" -> TrainingRuns.ppo(work, out);
-      default -> TrainingRuns.replay(work, out);
-    };
+    return TrainingRuns.of(stage, work, out);
   }
 
   private Path out(String name) {

@@ -49,6 +49,22 @@ final class TrainingRuns {
 
   private TrainingRuns() {}
 
+  /** One of sft, full (all weights), reward, ppo and replay. */
+  static List<Object> of(String stage, Path work, Path out) throws IOException {
+    return switch (stage) {
+      case "sft" -> sft(work, out);
+      case "full" -> {
+        List<Object> line = sft(work, out);
+        line.add("training=full");
+        line.add("learning_rate=1e-4");
+        yield line;
+      }
+      case "reward" -> reward(work, out);
+      case "ppo" -> ppo(work, out);
+      default -> replay(work, out);
+    };
+  }
+
   /** sft: six lines, batches of two, four steps. */
   static List<Object> sft(Path work, Path out) throws IOException {
     Path data = work.resolve("sft.jsonl");

@@ -1,0 +1,121 @@
+package org.rlhf4j.plan;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.Collectors;
+import org.rlhf4j.algorithms.Trainer;
+import org.rlhf4j.checkpoint.SyntheticTensor;
+import org.rlhf4j.config.PpoConfig;
+import org.rlhf4j.config.SftConfig;
+import org.rlhf4j.config.StageConfig;
+import org.rlhf4j.graph.Parameters;
+import org.rlhf4j.nn.CausalLm;
+import org.rlhf4j.nn.ModelConfig;
+import org.rlhf4j.tensor.DType;
+import org.rlhf4j.tensor.Device;
+
+/**
+ * Tells what a run will take by running the start of it in small: models of the true widths with
+ * one or two layers and a few thousand tokens of vocabulary, from whose differences the whole
+ * follows.
+ */
+public final class Planner {
+  private static final int NARROW = 2048;
+  private static final int WIDE = 8192;
+
+  private Planner() {}
+
+  /** Opens the device that a probe runs on, with nothing on it yet. */
+  public interface Devices {
+    Device open();
+  }
+
+  /**
+   * @param modelJson the model's config.json
+   * @param rows how long the rows of the data are
+   */
+  public static RunPlan plan(
+      StageConfig config,
+      JsonNode modelJson,
+      String where,
+      DType dtype,
+      List<RowLength> rows,
+      Devices devices) {
+    long process = Machine.resident();
+    long available = Machine.available() + process;
+    List<RowLength> longest =
+        rows.stream()
+            .sorted(Comparator.comparingInt(Planner::tokens).reversed())
+            .limit(batch(config))
+            .toList();
+    ModelConfig whole = ModelConfig.from(modelJson, where);
+    Probe small = probe(config, modelJson, where, dtype, longest, devices, 1, NARROW);
+    Probe deep = probe(config, modelJson, where, dtype, longest, devices, 2, NARROW);
+    Probe wide = probe(config, modelJson, where, dtype, longest, devices, 1, WIDE);
+    int fresh = config instanceof PpoConfig ppo ? ppo.maxNewTokens() : 0;
+    double average = rows.stream().mapToInt(Planner::tokens).average().orElseThrow() + fresh;
+    double most = longest.stream().mapToInt(Planner::tokens).average().orElseThrow() + fresh;
+    return RunPlan.of(
+        small,
+        deep,
+        wide,
+        whole.layers(),
+        whole.vocabSize(),
+        average / most,
+        process,
+        available,
+        Trainer.steps(config, rows.size()));
+  }
+
+  private static int tokens(RowLength row) {
+    return row.tokens() + row.other();
+  }
+
+  /** Rows of one step. */
+  private static int batch(StageConfig config) {
+    int accumulation =
+        config instanceof PpoConfig ? 1 : config.training().gradientAccumulationSteps();
+    return config.training().batchSize() * accumulation;
+  }
+
+  private static Probe probe(
+      StageConfig config,
+      JsonNode modelJson,
+      String where,
+      DType dtype,
+      List<RowLength> rows,
+      Devices devices,
+      int layers,
+      int vocab) {
+    ModelConfig small = ModelConfig.from(scaled(modelJson, layers, vocab), where);
+    Map<String, long[]> shapes =
+        CausalLm.specs(small).stream()
+            .collect(Collectors.toMap(Parameters.Spec::name, Parameters.Spec::shape));
+    boolean full = config instanceof SftConfig sft && sft.full();
+    try (Device device = devices.open();
+        CausalLm model =
+            full
+                ? CausalLm.initialised(device, small, dtype, 1)
+                : CausalLm.frozen(
+                    device, small, dtype, name -> new SyntheticTensor(name, shapes.get(name)))) {
+      return StageProbe.measure(model, config, rows);
+    }
+  }
+
+  /** The same configuration with fewer layers and another vocabulary. */
+  private static JsonNode scaled(JsonNode modelJson, int layers, int vocab) {
+    ObjectNode json = modelJson.deepCopy();
+    json.put(json.has("n_layer") ? "n_layer" : "num_hidden_layers", layers);
+    json.put("vocab_size", vocab);
+    if (json.get("layer_types") instanceof ArrayNode types) {
+      while (types.size() > layers) {
+        types.remove(types.size() - 1);
+      }
+    }
+    return json;
+  }
+}
