@@ -52,19 +52,29 @@ RL_INLINE float absmax_of(const Nf4Matrix &w, const Nf4Matrix::Part &part, int64
          part.offset;
 }
 
-/// absmax * factor of 64 rows in one block of columns.
-RL_INLINE void tile_scales(float *y, const Nf4Matrix &w, int64_t panel, int64_t block, float factor) {
+/// absmax * factor of 64 rows in one block of columns; 0 for rows of padding.
+void tile_scales(float *y, const Nf4Matrix &w, int64_t panel, int64_t block, float factor) {
   const int64_t blocks = w.k / kNf4Block, at = (panel * blocks + block) * kPanel;
-  const Nf4Matrix::Part *part = w.parts();
-  for (int64_t j = 0; j < kPanel; j++) {
-    const int64_t row = panel * kPanel + j;
-    if (row >= w.n) {
-      y[j] = 0;
-      continue;
-    }
-    while (row >= part->end) part++;
-    y[j] = absmax_of(w, *part, at + j, (row - part->begin) * blocks + block) * factor;
+  if (!w.doubled) {
+    const float *absmax = static_cast<const float *>(w.absmax()) + at;
+    RL_SIMD
+    for (int64_t j = 0; j < kPanel; j++) y[j] = absmax[j] * factor;
+    return;
   }
+  const uint8_t *absmax = static_cast<const uint8_t *>(w.absmax()) + at;
+  const Nf4Matrix::Part *part = w.parts();
+  int64_t j = 0;
+  for (int64_t row = panel * kPanel; j < kPanel && row < w.n; row = part->end) {
+    while (row >= part->end) part++;
+    const float *code = w.tables() + part->nestedCode, *nested = w.tables() + part->nestedAbsmax;
+    const float offset = part->offset;
+    const int64_t end = smaller(part->end - panel * kPanel, kPanel);
+    uint64_t index = static_cast<uint64_t>((row - part->begin) * blocks + block);
+    for (; j < end; j++, index += static_cast<uint64_t>(blocks)) {
+      y[j] = (code[absmax[j]] * nested[index / kNf4NestedBlock] + offset) * factor;
+    }
+  }
+  for (; j < kPanel; j++) y[j] = 0;
 }
 
 // ---- panels in scratch memory: [steps][64], bf16 in pairs of steps --------------------------------------------------
@@ -86,19 +96,32 @@ RL_INLINE void put(bf16 *panel, int64_t step, int64_t column, float value) {
   panel[step / 2 * (2 * kPanel) + column * 2 + step % 2] = from_f32<bf16>(value);
 }
 
+/// The codes of columns [from, from + kWidth) of row `row` in the words of a tile.
+RL_INLINE vecf row_codes(const uint32_t *tile, int64_t row, int64_t from) {
+  const uint32_t *word = tile + from / 8 * kPanel + row;
+#if defined(__AVX512F__)
+  const vecu shift = {0, 16, 4, 20, 8, 24, 12, 28, 0, 16, 4, 20, 8, 24, 12, 28};
+  const __m512i both = _mm512_mask_set1_epi32(_mm512_set1_epi32(static_cast<int32_t>(word[0])), 0xff00,
+                                              static_cast<int32_t>(word[kPanel]));
+  return nf4_codes(reinterpret_cast<vecu>(both) >> shift);
+#elif defined(__AVX2__)
+  const vecu shift = {0, 16, 4, 20, 8, 24, 12, 28};
+  return nf4_codes((vecu{} + *word) >> shift);
+#else
+  const vecu shift = {0, 16, 4, 20};
+  return nf4_codes((vecu{} + *word) >> shift >> (from % 8 * 2));
+#endif
+}
+
 /// Backward: rows [n0, n1) of 64 columns.
-template <class T>
-RL_INLINE void backward_panel(T *y, const Nf4Matrix &w, int64_t block, int64_t n0, int64_t n1) {
+void backward_panel(float *y, const Nf4Matrix &w, int64_t block, int64_t n0, int64_t n1) {
   const int64_t blocks = w.k / kNf4Block;
-  for (int64_t n = n0; n < n1; n += kPanel) {
+  for (int64_t n = n0; n < n1; n += kPanel, y += kPanel * kPanel) {
     float scales[kPanel];
     tile_scales(scales, w, n / kPanel, block, 1);
-    const uint32_t *words = w.words() + (n / kPanel * blocks + block) * 8 * kPanel;
+    const uint32_t *tile = w.words() + (n / kPanel * blocks + block) * 8 * kPanel;
     for (int64_t j = 0; j < smaller(kPanel, n1 - n); j++) {
-      for (int64_t i = 0; i < kPanel; i++) {
-        const uint32_t code = words[i / 8 * kPanel + j] >> shift_of(static_cast<int>(i % 8)) & 15u;
-        put(y, n - n0 + j, i, kNf4Codes[code] * scales[j]);
-      }
+      for (int64_t c = 0; c < kPanel; c += kWidth) store(y + j * kPanel + c, row_codes(tile, j, c) * scales[j]);
     }
   }
 }
@@ -222,6 +245,25 @@ void forward_panel(bf16 *y, const Nf4Matrix &w, int64_t panel, int64_t k0, int64
       for (int i = 0; i < 4; i++) {
         _mm512_storeu_si512(y + ((g * 4 + i) * kPanel + c) * 2, pair_of(eight, table));
         eight >>= 4;
+      }
+    }
+  }
+}
+
+RL_DOT void backward_panel(bf16 *y, const Nf4Matrix &w, int64_t block, int64_t n0, int64_t n1) {
+  const __m512i interleave = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22,
+                                              6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  const int64_t blocks = w.k / kNf4Block;
+  for (int64_t n = n0; n < n1; n += kPanel, y += kPanel * kPanel) {
+    float scales[kPanel];  // 0 beyond the last row
+    tile_scales(scales, w, n / kPanel, block, 1);
+    const uint32_t *tile = w.words() + (n / kPanel * blocks + block) * 8 * kPanel;
+    for (int64_t j = 0; j < smaller(kPanel, n1 - n); j += 2) {
+      for (int64_t c = 0; c < kPanel; c += kWidth) {
+        const vecf low = row_codes(tile, j, c) * scales[j], high = row_codes(tile, j + 1, c) * scales[j + 1];
+        const __m512bh pairs = _mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(high), reinterpret_cast<__m512>(low));
+        _mm512_storeu_si512(y + j * kPanel + c * 2,
+                            _mm512_maskz_permutexvar_epi16(0xffffffffu, interleave, reinterpret_cast<__m512i>(pairs)));
       }
     }
   }
