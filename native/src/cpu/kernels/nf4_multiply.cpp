@@ -22,8 +22,10 @@ constexpr int kVectors = 2, kRows = 6;
 constexpr int kVectors = 2, kRows = 4;
 #endif
 constexpr int64_t kColumns = kWidth * kVectors;
-/// Steps that are dequantised at a time: 64 KiB of bf16, which stay in the second-level cache with their share of X.
-constexpr int64_t kChunk = 512;
+/// Steps that are dequantised at a time: 16 KiB of bf16, which stay in the first-level cache.
+constexpr int64_t kChunk = 128;
+/// Cache lines of a tile's words.
+constexpr int64_t kTileLines = 32;
 /// Groups of so many rows take the codes straight from the words.
 constexpr int kDirectRows = 4;
 
@@ -101,8 +103,8 @@ RL_INLINE vecf row_codes(const uint32_t *tile, int64_t row, int64_t from) {
   const uint32_t *word = tile + from / 8 * kPanel + row;
 #if defined(__AVX512F__)
   const vecu shift = {0, 16, 4, 20, 8, 24, 12, 28, 0, 16, 4, 20, 8, 24, 12, 28};
-  const __m512i both = _mm512_mask_set1_epi32(_mm512_set1_epi32(static_cast<int32_t>(word[0])), 0xff00,
-                                              static_cast<int32_t>(word[kPanel]));
+  const __m512i low = _mm512_set1_epi32(static_cast<int32_t>(word[0]));
+  const __m512i both = _mm512_mask_broadcastd_epi32(low, 0xff00, _mm_loadu_si32(word + kPanel));
   return nf4_codes(reinterpret_cast<vecu>(both) >> shift);
 #elif defined(__AVX2__)
   const vecu shift = {0, 16, 4, 20, 8, 24, 12, 28};
@@ -224,11 +226,16 @@ bool has_dot_product() {
 
 /// The codes in bf16 times kCodeScale, twice: of a word's index the permutation heeds five bits, of which the highest is the
 /// next code's.
-__m512i code_words() {
-  alignas(64) bf16 table[32];
-  for (int i = 0; i < 32; i++) table[i] = from_f32<bf16>(kNf4Codes[i % 16] * kCodeScale);
-  return _mm512_load_si512(table);
-}
+struct CodeWords {
+  constexpr CodeWords() {
+    for (int i = 0; i < 32; i++) {
+      const uint32_t bits = __builtin_bit_cast(uint32_t, kNf4Codes[i % 16] * kCodeScale);
+      word[i] = static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+    }
+  }
+  alignas(64) uint16_t word[32] = {};
+};
+constexpr CodeWords kCodeWords;
 
 /// The codes in the lowest bits of the halves. (With a mask of all: GCC 12 warns of its own header otherwise.)
 RL_INLINE __m512i pair_of(vecu words, __m512i table) {
@@ -236,7 +243,7 @@ RL_INLINE __m512i pair_of(vecu words, __m512i table) {
 }
 
 void forward_panel(bf16 *y, const Nf4Matrix &w, int64_t panel, int64_t k0, int64_t k1) {
-  const __m512i table = code_words();
+  const __m512i table = _mm512_load_si512(kCodeWords.word);
   const uint32_t *words = w.words() + (panel * w.k + k0) / 8 * kPanel;
   for (int64_t g = 0; g < (k1 - k0) / 8; g++) {
     for (int64_t c = 0; c < kPanel; c += kWidth) {
@@ -313,7 +320,7 @@ RL_DOT void rows_times_panel(float *total, const bf16 *x, int64_t ldx, const bf1
 template <int R>
 RL_DOT void rows_times_words(float *total, const bf16 *x, int64_t ldx, const uint32_t *words, const float *scales,
                              int64_t steps) {
-  const __m512i table = code_words();
+  const __m512i table = _mm512_load_si512(kCodeWords.word);
   for (int64_t begin = 0; begin < steps; begin += kNf4Block) {
     __m512 sum[R][4];
 #pragma GCC unroll 8
@@ -406,6 +413,11 @@ void product(CpuDevice &device, const View &y, const View &x, const Matrix &b, c
   const int64_t panel_size = direct ? 0 : kChunk * kPanel * static_cast<int64_t>(sizeof(T)) / 4;
   const int64_t per_thread = panel_size + kChunk + m * kPanel;  // panel, scales, sums
   float *scratch = device.scratch<float>(per_thread * device.threads());
+  // The tile that holds column 0 of panel p and step s.
+  auto tile_words = [&](int64_t p, int64_t s) {
+    const int64_t row = b.from + (forward ? p * kPanel : s), column = forward ? s : p * kPanel;
+    return w.words() + (row / kPanel * w.k + column) / 8 * kPanel;
+  };
   const bool parallel = m * b.n * b.k > 100000;
 #pragma omp parallel for schedule(static) num_threads(device.threads()) if (parallel)
   for (int64_t p = 0; p < panels; p++) {
@@ -431,11 +443,17 @@ void product(CpuDevice &device, const View &y, const View &x, const Matrix &b, c
       } else {
         flat_panel(panel, w, false, column, columns, b.from + s0, b.from + s1);
       }
+      // Meanwhile the next steps' tiles come in, a share with each group of rows.
+      const int64_t next_p = s1 < b.k ? p : p + 1, next_s = s1 < b.k ? s1 : 0;
+      const bool ahead = w.tiled && next_p < panels && m > kDirectRows;
+      const int64_t lines = ahead ? smaller(kChunk, b.k - next_s) / kNf4Block * kTileLines : 0;
       const int64_t most = direct ? kDirectRows : kRows, groups = (m + most - 1) / most;
       for (int64_t g = 0; g < groups; g++) {
         const int64_t t0 = g * m / groups, t1 = (g + 1) * m / groups;
         const int rows = static_cast<int>(t1 - t0);
         const T *in = x.row<T>(t0) + s0;
+        for (int64_t l = g * lines / groups; l < (g + 1) * lines / groups; l++)
+          __builtin_prefetch(tile_words(next_p, next_s + l / kTileLines * kNf4Block) + l % kTileLines * 16, 0, 2);
         if (direct) {
           rows_times_words(rows, total + t0 * kPanel, in, x.row_stride(), w.words() + (tile * w.k + s0) / 8 * kPanel,
                            scales, steps);
