@@ -25,6 +25,7 @@ void column(Y *y, const Matrix &b, int64_t j) {
 void weight_rows(Device &device, View y, const Weight &weight, View ids) {
   check_indices("ids", ids, weight.n);
   const Matrix b = cpu(weight).forward();
+  if (b.layout == Layout::nf4) fail(RL_UNSUPPORTED, "weight: its rows cannot be read while it is in NF4");
   const int64_t rows = y.rows();
   const int32_t *id = ids.i32();
   with_float(weight.dtype, [&](auto tw) {
