@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Set;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.rlhf4j.checkpoint.ConvertedTensor;
 import org.rlhf4j.checkpoint.ModelFiles;
 import org.rlhf4j.checkpoint.SafetensorsFile;
 import org.rlhf4j.generate.Generation;
@@ -18,7 +19,9 @@ import org.rlhf4j.generate.Generator;
 import org.rlhf4j.graph.GatherRows;
 import org.rlhf4j.graph.Graph;
 import org.rlhf4j.graph.Head;
+import org.rlhf4j.graph.Parameter;
 import org.rlhf4j.graph.Var;
+import org.rlhf4j.nn.families.Families;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
 import org.rlhf4j.testing.Close;
@@ -47,7 +50,7 @@ class GoldenModelTest {
     try (ModelFiles files = ModelFiles.open(Golden.path(folder));
         Device device = Device.cpu(2);
         SafetensorsFile tensors = Golden.tensors(folder + "/golden.safetensors")) {
-      ModelConfig config = ModelConfig.from(files.config(), folder);
+      ModelConfig config = Families.config(files.config(), folder);
       try (CausalLm lm =
           trainable
               ? CausalLm.trainable(device, config, dtype, files::tensor)
@@ -77,19 +80,19 @@ class GoldenModelTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"llama", "llama_tied", "mistral", "qwen2"})
+  @ValueSource(strings = {"llama", "llama_tied", "mistral", "qwen2", "qwen3", "gpt2"})
   void logits(String kind) {
     with(kind, DType.F32, false, GoldenModelTest::checkLogits);
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"llama", "llama_tied", "mistral", "qwen2"})
+  @ValueSource(strings = {"llama", "llama_tied", "mistral", "qwen2", "qwen3", "gpt2"})
   void logitsInBf16(String kind) {
     with(kind, DType.BF16, false, GoldenModelTest::checkLogits);
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"llama", "llama_tied", "mistral", "qwen2"})
+  @ValueSource(strings = {"llama", "llama_tied", "mistral", "qwen2", "qwen3", "gpt2"})
   void greedyContinuation(String kind) {
     with(
         kind,
@@ -110,7 +113,7 @@ class GoldenModelTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"llama", "llama_tied", "mistral", "qwen2"})
+  @ValueSource(strings = {"llama", "llama_tied", "mistral", "qwen2", "qwen3", "gpt2"})
   void lossAndGradients(String kind) {
     with(
         kind, DType.F32, true, (lm, golden, tensors) -> checkGradients(lm, golden, tensors, false));
@@ -147,11 +150,20 @@ class GoldenModelTest {
     int checked = 0;
     for (String name : tensors.tensors().keySet()) {
       if (name.startsWith("grad.")) {
-        float[] got = lm.parameters().get(name.substring("grad.".length())).grad().toFloats();
-        Close.gradient(name, got, Golden.floats(tensors, name));
+        Close.gradient(
+            name, gradient(lm, name.substring("grad.".length())), Golden.floats(tensors, name));
         checked++;
       }
     }
     assertTrue(checked > 3, "golden names gradients");
+  }
+
+  /** A parameter's gradient in the orientation that checkpoints store it in. */
+  private static float[] gradient(CausalLm lm, String name) {
+    Parameter p = lm.parameters().get(name);
+    float[] grad = p.grad().toFloats();
+    return lm.config().block().transposed() && p.grad().rank() > 1 && name.contains(".h.")
+        ? ConvertedTensor.transpose(grad, p.grad().shape())
+        : grad;
   }
 }
