@@ -39,12 +39,12 @@ public final class LoraAdapter implements AutoCloseable {
    */
   public LoraAdapter(
       Device device,
-      LoraConfig config,
+      LoraConfig asked,
       List<Module> modules,
       List<Parameters.Spec> extra,
       boolean trainable,
       long seed) {
-    this.config = config.forModules(modules.stream().map(Module::name).toList());
+    config = asked.forModules(modules.stream().map(Module::name).toList());
     List<Parameters.Spec> specs = new ArrayList<>();
     for (Module m : modules) {
       if (config.targets(m.name())) {

@@ -62,7 +62,7 @@ public final class CausalLm implements AutoCloseable {
     for (int i = 0; i < config.layers(); i++) {
       layers.add(new DecoderLayer(config, store, i));
     }
-    finalNorm = Norm.of(store, config.norm(), ends.finalNorm());
+    finalNorm = Norm.of(store, config.norm(), ends.finalNorm(), store.dtype());
     head = store.matrix(List.of(ends.headWeight()));
     headGrad = store.matrixGrad(List.of(ends.headWeight()));
   }

@@ -6,6 +6,7 @@ import org.rlhf4j.graph.Graph;
 import org.rlhf4j.graph.HeadNorm;
 import org.rlhf4j.graph.Parameter;
 import org.rlhf4j.graph.Var;
+import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Tensor;
 
 /**
@@ -36,22 +37,23 @@ final class DecoderLayer {
             config.heads(), config.kvHeads(), config.headSize(), layer.window(), layer.scale());
     rope = layer.rope();
     activation = block.activation();
-    beforeAttention = norm(config, store, index, block.beforeAttention());
+    beforeAttention = norm(config, store, index, block.beforeAttention(), store.dtype());
     qkv = Projection.of(store, config.qkv(index), 4 * index);
     queryNorm = vector(store, block, index, block.queryNorm());
     keyNorm = vector(store, block, index, block.keyNorm());
     eps = config.norm().eps();
     o = Projection.of(store, config.o(index), 4 * index + 1);
-    afterAttention = norm(config, store, index, block.afterAttention());
-    beforeMlp = norm(config, store, index, block.beforeMlp());
+    afterAttention = norm(config, store, index, block.afterAttention(), DType.F32);
+    beforeMlp = norm(config, store, index, block.beforeMlp(), store.dtype());
     mlpIn = Projection.of(store, config.mlpIn(index), 4 * index + 2);
     mlpOut = Projection.of(store, config.mlpOut(index), 4 * index + 3);
-    afterMlp = norm(config, store, index, block.afterMlp());
+    afterMlp = norm(config, store, index, block.afterMlp(), DType.F32);
   }
 
-  private static Norm norm(ModelConfig config, WeightStore store, int index, String part) {
+  private static Norm norm(
+      ModelConfig config, WeightStore store, int index, String part, DType dtype) {
     String name = part == null ? null : config.block().name(index, part);
-    return Norm.of(store, config.norm(), name);
+    return Norm.of(store, config.norm(), name, dtype);
   }
 
   private static Parameter vector(WeightStore store, Block block, int index, String part) {

@@ -76,7 +76,7 @@ class SettingsTest {
     assertEquals(1, c.miniBatchSize());
     assertEquals(32, c.maxNewTokens());
     assertEquals(8, c.lora().r());
-    assertEquals(7, c.lora().targetModules().size());
+    assertEquals(List.of("all-linear"), c.lora().targetModules());
     assertEquals("linear", SftConfig.defaults().training().lrSchedulerType());
   }
 
