@@ -19,6 +19,7 @@ class PackageDirectionsTest {
           "plan",
           "algorithms",
           "generate",
+          "nn.families",
           "nn",
           "lora",
           "optim",

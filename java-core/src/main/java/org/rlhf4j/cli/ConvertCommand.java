@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
@@ -19,6 +20,7 @@ import org.rlhf4j.lora.PeftAdapter;
 import org.rlhf4j.nn.CausalLm;
 import org.rlhf4j.nn.ModelConfig;
 import org.rlhf4j.nn.Policy;
+import org.rlhf4j.nn.families.Families;
 import org.rlhf4j.report.AtomicFolder;
 import org.rlhf4j.tensor.Device;
 import picocli.CommandLine.Command;
@@ -75,14 +77,14 @@ final class ConvertCommand implements Callable<Integer> {
     if (!common.dtype.equals("auto")) {
       return FloatType.parse(common.dtype);
     }
-    String stored = files.tensor("model.embed_tokens.weight").storedType();
+    String stored = files.storedType();
     return stored.equals("F32")
         ? FloatType.F32
         : stored.equals("F16") ? FloatType.F16 : FloatType.BF16;
   }
 
   private void writeMerged(ModelFiles files, FloatType type) throws IOException {
-    ModelConfig config = ModelConfig.from(files.config(), model.toString());
+    ModelConfig config = Families.config(files.config(), model.toString());
     try (Device device = Device.cpu(common.threads);
         LoraAdapter lora =
             PeftAdapter.load(
@@ -92,11 +94,13 @@ final class ConvertCommand implements Callable<Integer> {
                 Policy.valueHead(config),
                 java.util.Set.of(),
                 false)) {
+      Map<String, String> modules = new HashMap<>(); // by the names in the file
+      lora.modules().keySet().forEach(m -> modules.put(files.tensor(m + ".weight").name(), m));
       List<TensorToWrite> tensors = new ArrayList<>();
       for (StoredTensor t : files.tensors().values()) {
-        String module = t.name().replaceAll("\\.weight$", "");
+        String module = modules.get(t.name());
         tensors.add(
-            lora.hasModule(module)
+            module != null
                 ? new TensorToWrite(t.name(), type, t.shape(), MergedTensor.of(t, lora, module))
                 : TensorToWrite.of(t, type));
       }

@@ -22,6 +22,7 @@ import org.rlhf4j.data.Preferences;
 import org.rlhf4j.data.Queries;
 import org.rlhf4j.data.ReadOptions;
 import org.rlhf4j.nn.ModelConfig;
+import org.rlhf4j.nn.families.Families;
 import org.rlhf4j.plan.Planner;
 import org.rlhf4j.plan.RowLength;
 import org.rlhf4j.plan.RunPlan;
@@ -69,7 +70,7 @@ final class PlanCommand implements Callable<Integer> {
         };
     Path path = config.paths().requiredModel();
     try (ModelFiles files = ModelFiles.open(path)) {
-      ModelConfig model = ModelConfig.from(files.config(), path.toString());
+      ModelConfig model = Families.config(files.config(), path.toString());
       List<RowLength> rows = rows(config, files, model);
       RunPlan plan = plan(config, files, rows);
       if (json) {

@@ -40,7 +40,7 @@ final class StageOptions {
     List<String> modules =
         CausalLm.modules(model.config()).stream().map(LoraAdapter.Module::name).toList();
     for (String target : lora.targetModules()) {
-      boolean isName = target.matches("[A-Za-z0-9_.]+");
+      boolean isName = target.matches("[A-Za-z0-9_.]+"); // all-linear is none
       if (isName && modules.stream().noneMatch(m -> m.equals(target) || m.endsWith("." + target))) {
         Set<String> names =
             modules.stream()

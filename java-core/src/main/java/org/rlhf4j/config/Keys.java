@@ -108,9 +108,7 @@ public final class Keys {
           Key.of("lora.dropout", NUMBER, "on the adapter's input").orElse(0.05).fromBelow(0, 1),
           Key.of("lora.use_rslora", FLAG, "scale is alpha / sqrt(r)").orElse(false),
           Key.of("lora.target_modules", NAMES, "modules with an adapter, or all-linear")
-              .orElse(
-                  List.of(
-                      "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")),
+              .orElse(List.of("all-linear")),
           // Reward model
           Key.of(
                   "center_rewards_coefficient",

@@ -23,16 +23,8 @@ public record LoraPart(
         s.names("lora.target_modules"));
   }
 
-  /** The same with {@code all-linear} spelt out as every projection of a decoder layer. */
   public LoraConfig toLoraConfig() {
-    boolean all = targetModules.equals(List.of("all-linear"));
     return new LoraConfig(
-        r,
-        (float) alpha,
-        (float) dropout,
-        all ? LoraConfig.ALL_LINEAR : targetModules,
-        useRslora,
-        Map.of(),
-        Map.of());
+        r, (float) alpha, (float) dropout, targetModules, useRslora, Map.of(), Map.of());
   }
 }

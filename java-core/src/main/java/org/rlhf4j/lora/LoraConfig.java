@@ -24,11 +24,10 @@ public record LoraConfig(
     boolean useRslora,
     Map<String, Integer> rankPattern,
     Map<String, Float> alphaPattern) {
-  /** All projections of a decoder layer. */
-  public static final List<String> ALL_LINEAR =
-      List.of("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj");
+  /** All linear layers of the decoder's layers, whatever the family calls them. */
+  public static final List<String> ALL_LINEAR = List.of("all-linear");
 
-  /** r 8, alpha 16, dropout 0.05 on all seven projections. */
+  /** r 8, alpha 16, dropout 0.05 on all linear layers. */
   public static LoraConfig defaults() {
     return new LoraConfig(8, 16, 0.05f, ALL_LINEAR, false, Map.of(), Map.of());
   }
@@ -43,6 +42,16 @@ public record LoraConfig(
 
   public LoraConfig dropout(float value) {
     return new LoraConfig(r, alpha, value, targetModules, useRslora, rankPattern, alphaPattern);
+  }
+
+  /** The same with {@link #ALL_LINEAR} spelt out in the last words of a model's modules. */
+  LoraConfig forModules(List<String> modules) {
+    if (!targetModules.equals(ALL_LINEAR)) {
+      return this;
+    }
+    List<String> names =
+        modules.stream().map(m -> m.substring(m.lastIndexOf('.') + 1)).distinct().toList();
+    return new LoraConfig(r, alpha, dropout, names, useRslora, rankPattern, alphaPattern);
   }
 
   /** Whether PEFT would give {@code module} ("model.layers.0.self_attn.q_proj") an adapter. */

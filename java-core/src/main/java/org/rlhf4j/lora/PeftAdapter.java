@@ -63,12 +63,13 @@ public final class PeftAdapter {
     if (!valueHead.isEmpty()) {
       SafetensorsWriter.write(folder.resolve(VALUE_HEAD), valueHead);
     }
+    ObjectNode config = config(adapter.config(), task, baseModel);
+    config.put(
+        "fan_in_fan_out",
+        adapter.modules().values().stream().anyMatch(LoraAdapter.Module::fanInFanOut));
     Files.writeString(
         folder.resolve(CONFIG),
-        Json.MAPPER
-                .writerWithDefaultPrettyPrinter()
-                .writeValueAsString(config(adapter.config(), task, baseModel))
-            + "\n");
+        Json.MAPPER.writerWithDefaultPrettyPrinter().writeValueAsString(config) + "\n");
   }
 
   private static TensorToWrite tensor(String name, Parameter p) {
@@ -141,7 +142,7 @@ public final class PeftAdapter {
     if (!c.path("peft_type").asText().equals("LORA")) {
       throw InputException.at(file, "peft_type: expected LORA, found " + c.path("peft_type"));
     }
-    for (String key : List.of("use_dora", "use_qalora", "lora_bias", "fan_in_fan_out")) {
+    for (String key : List.of("use_dora", "use_qalora", "lora_bias")) {
       if (c.path(key).asBoolean(false)) {
         throw InputException.at(file, key + ": true is not supported");
       }

@@ -15,6 +15,7 @@ import org.rlhf4j.config.StageConfig;
 import org.rlhf4j.graph.Parameters;
 import org.rlhf4j.nn.CausalLm;
 import org.rlhf4j.nn.ModelConfig;
+import org.rlhf4j.nn.families.Families;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
 
@@ -59,7 +60,7 @@ public final class Planner {
             .sorted(Comparator.comparingInt(Planner::tokens).reversed())
             .limit(batch(config))
             .toList();
-    ModelConfig whole = ModelConfig.from(modelJson, where);
+    ModelConfig whole = Families.config(modelJson, where);
     Probe small = probe(config, modelJson, where, dtype, longest, devices, 1, NARROW);
     Probe deep = probe(config, modelJson, where, dtype, longest, devices, 2, NARROW);
     Probe wide = probe(config, modelJson, where, dtype, longest, devices, 1, WIDE);
@@ -98,7 +99,7 @@ public final class Planner {
       Devices devices,
       int layers,
       int vocab) {
-    ModelConfig small = ModelConfig.from(scaled(modelJson, layers, vocab), where);
+    ModelConfig small = Families.config(scaled(modelJson, layers, vocab), where);
     Map<String, long[]> shapes =
         CausalLm.specs(small).stream()
             .collect(Collectors.toMap(Parameters.Spec::name, Parameters.Spec::shape));

@@ -14,8 +14,8 @@ import org.junit.jupiter.api.io.TempDir;
 import org.rlhf4j.checkpoint.ModelFiles;
 import org.rlhf4j.lora.LoraConfig;
 import org.rlhf4j.nn.CausalLm;
-import org.rlhf4j.nn.ModelConfig;
 import org.rlhf4j.nn.Policy;
+import org.rlhf4j.nn.families.Families;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
 
@@ -55,7 +55,7 @@ class PlanCommandTest {
         ModelFiles files = ModelFiles.open(TrainingRuns.MODEL);
         CausalLm model =
             CausalLm.frozen(
-                device, ModelConfig.from(files.config(), "llama"), DType.F32, files::tensor)) {
+                device, Families.config(files.config(), "llama"), DType.F32, files::tensor)) {
       long weights = device.memory().inUse();
       assertEquals(weights, memory.get("weights").asLong(), 0.05 * weights);
       Policy policy = Policy.create(model, LoraConfig.defaults(), 1);

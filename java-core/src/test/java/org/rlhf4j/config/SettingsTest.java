@@ -19,6 +19,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.rlhf4j.InputException;
+import org.rlhf4j.lora.LoraConfig;
 
 class SettingsTest {
   @TempDir Path folder;
@@ -75,7 +76,7 @@ class SettingsTest {
     assertEquals(1, c.miniBatchSize());
     assertEquals(32, c.maxNewTokens());
     assertEquals(8, c.lora().r());
-    assertEquals(7, c.lora().targetModules().size());
+    assertEquals(List.of("all-linear"), c.lora().targetModules());
     assertEquals("linear", SftConfig.defaults().training().lrSchedulerType());
   }
 
@@ -204,7 +205,7 @@ class SettingsTest {
     }
     LoraPart all = SftConfig.defaults().with("lora.target_modules", "all-linear").lora();
     assertEquals(List.of("all-linear"), all.targetModules());
-    assertEquals(7, all.toLoraConfig().targetModules().size());
+    assertEquals(LoraConfig.ALL_LINEAR, all.toLoraConfig().targetModules());
   }
 
   @Test
