@@ -119,6 +119,11 @@ public abstract sealed class ModelFiles implements AutoCloseable
     return weights().tensor(hfName);
   }
 
+  /** How the matrices are stored. GGUF's block formats are dequantised as they are read: NONE. */
+  public Quantization quantization() {
+    return Quantization.of(tensors().values());
+  }
+
   /** The model's tokenizer, loaded on the first call. Owned by this object. */
   public synchronized Tokenizer tokenizer() {
     if (tokenizer == null) {

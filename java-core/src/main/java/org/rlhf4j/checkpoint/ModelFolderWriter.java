@@ -32,16 +32,26 @@ public final class ModelFolderWriter {
         folder,
         model.tensors().values().stream().map(t -> TensorToWrite.of(t, type)).toList(),
         SHARD_BYTES);
-    writeConfiguration(model, folder, type);
+    writeConfiguration(model, folder, type, Quantization.NONE);
   }
 
-  /** Everything but the weights. */
-  public static void writeConfiguration(ModelFiles model, Path folder, FloatType type)
-      throws IOException {
+  /**
+   * Everything but the weights.
+   *
+   * @param type of all weights that are not quantised, and of products
+   * @param quantization of the weights that lie beside
+   */
+  public static void writeConfiguration(
+      ModelFiles model, Path folder, FloatType type, Quantization quantization) throws IOException {
     Files.createDirectories(folder);
     ObjectNode config = model.config().deepCopy();
     config.put(config.has("dtype") ? "dtype" : "torch_dtype", type.torchName());
-    config.remove("quantization_config"); // of the stored weights, which are plain numbers now
+    config.remove("quantization_config"); // of the weights as they were stored
+    if (quantization != Quantization.NONE) {
+      config.set(
+          "quantization_config",
+          BitsAndBytes.config(quantization == Quantization.NF4_DOUBLE, type));
+    }
     expressFactors(config);
     AtomicFile.write(folder.resolve("config.json"), pretty(config));
     if (!model.generationConfig().isEmpty()) {

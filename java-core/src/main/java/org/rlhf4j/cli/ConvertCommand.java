@@ -11,6 +11,7 @@ import org.rlhf4j.InputException;
 import org.rlhf4j.checkpoint.FloatType;
 import org.rlhf4j.checkpoint.ModelFiles;
 import org.rlhf4j.checkpoint.ModelFolderWriter;
+import org.rlhf4j.checkpoint.Quantization;
 import org.rlhf4j.checkpoint.StoredTensor;
 import org.rlhf4j.checkpoint.TensorToWrite;
 import org.rlhf4j.lora.LoraAdapter;
@@ -104,7 +105,7 @@ final class ConvertCommand implements Callable<Integer> {
           out,
           work -> {
             ModelFolderWriter.writeWeights(work, tensors, ModelFolderWriter.SHARD_BYTES);
-            ModelFolderWriter.writeConfiguration(files, work, type);
+            ModelFolderWriter.writeConfiguration(files, work, type, Quantization.NONE);
           });
     }
   }
