@@ -83,7 +83,7 @@ public final class BitsAndBytes {
   // ---- reading
 
   /** The same file, with one {@link Nf4Tensor} in place of the tensors that describe it. */
-  static TensorFile join(TensorFile file) {
+  public static TensorFile join(TensorFile file) {
     Map<String, StoredTensor> stored = file.tensors();
     Map<String, StoredTensor> joined = new LinkedHashMap<>(stored);
     for (String name : stored.keySet()) {

@@ -124,6 +124,11 @@ public abstract sealed class ModelFiles implements AutoCloseable
     return Quantization.of(tensors().values());
   }
 
+  /** Whether the model brought a tokenizer: without one, only token ids can be given. */
+  public boolean hasTokenizer() {
+    return isGguf() || Files.isRegularFile(path.resolve("tokenizer.json"));
+  }
+
   /** The model's tokenizer, loaded on the first call. Owned by this object. */
   public synchronized Tokenizer tokenizer() {
     if (tokenizer == null) {

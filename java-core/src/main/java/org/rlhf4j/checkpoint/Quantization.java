@@ -3,27 +3,49 @@ package org.rlhf4j.checkpoint;
 import java.util.Arrays;
 import java.util.Collection;
 import java.util.Locale;
+import java.util.stream.Collectors;
+import org.rlhf4j.InputException;
 
-/**
- * How the matrices of a frozen base are kept: as numbers, or in bitsandbytes' NF4 with scales that
- * are numbers ({@code nf4}) or quantised themselves ({@code nf4-double}).
- */
+/** How the matrices of a frozen base's layers are kept. */
 public enum Quantization {
+  /** As they are stored. */
+  AUTO,
+  /** As numbers: what is stored in another way is dequantised. */
   NONE,
+  /** bitsandbytes' NF4. */
   NF4,
+  /** NF4 whose scales are quantised too. */
   NF4_DOUBLE;
 
-  /** As users write it: {@code none}, {@code nf4}, {@code nf4-double}. */
+  /** As users write it: {@code auto}, {@code none}, {@code nf4}, {@code nf4-double}. */
   public String text() {
     return name().toLowerCase(Locale.ROOT).replace('_', '-');
   }
 
-  /** The value of that {@link #text}; anything else is an IllegalArgumentException. */
-  public static Quantization of(String text) {
+  /** The value of that {@link #text}; anything else is an InputException. */
+  public static Quantization parse(String text) {
     return Arrays.stream(values())
         .filter(q -> q.text().equals(text))
         .findFirst()
-        .orElseThrow(() -> new IllegalArgumentException(text));
+        .orElseThrow(
+            () ->
+                new InputException(
+                    "quantization '"
+                        + text
+                        + "': expected one of "
+                        + Arrays.stream(values())
+                            .map(Quantization::text)
+                            .collect(Collectors.joining(", "))));
+  }
+
+  /** Whether matrices are quantised whatever they are stored as. */
+  public boolean isNf4() {
+    return this == NF4 || this == NF4_DOUBLE;
+  }
+
+  /** Whether scales are quantised too. */
+  public boolean isNested() {
+    return this == NF4_DOUBLE;
   }
 
   /** How stored tensors are quantised: NONE unless a matrix in NF4 is among them. */

@@ -6,11 +6,16 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
 import org.rlhf4j.InputException;
+import org.rlhf4j.checkpoint.BitsAndBytes;
+import org.rlhf4j.checkpoint.FloatSource;
 import org.rlhf4j.checkpoint.FloatType;
 import org.rlhf4j.checkpoint.ModelFiles;
 import org.rlhf4j.checkpoint.ModelFolderWriter;
+import org.rlhf4j.checkpoint.Nf4Tensor;
 import org.rlhf4j.checkpoint.Quantization;
 import org.rlhf4j.checkpoint.StoredTensor;
 import org.rlhf4j.checkpoint.TensorToWrite;
@@ -19,8 +24,10 @@ import org.rlhf4j.lora.MergedTensor;
 import org.rlhf4j.lora.PeftAdapter;
 import org.rlhf4j.nn.CausalLm;
 import org.rlhf4j.nn.ModelConfig;
+import org.rlhf4j.nn.Nf4Matrices;
 import org.rlhf4j.nn.Policy;
 import org.rlhf4j.report.AtomicFolder;
+import org.rlhf4j.report.Log;
 import org.rlhf4j.tensor.Device;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -28,7 +35,8 @@ import picocli.CommandLine.Option;
 
 @Command(
     name = "convert",
-    description = "GGUF to a Hugging Face folder; merges an adapter into its base; casts.",
+    description =
+        "GGUF to a Hugging Face folder; merges an adapter into its base; casts; quantises.",
     mixinStandardHelpOptions = true)
 final class ConvertCommand implements Callable<Integer> {
   @Mixin private CommonOptions common;
@@ -49,19 +57,32 @@ final class ConvertCommand implements Callable<Integer> {
   @Option(names = "--out", paramLabel = "DIR", required = true, description = "a new folder")
   private Path out;
 
+  @Option(
+      names = "--quantization",
+      paramLabel = "auto|none|nf4|nf4-double",
+      description =
+          "of the layers' matrices; auto: as the model has them, with --adapter none (default: ${DEFAULT-VALUE})")
+  private String quantization = Quantization.AUTO.text();
+
   @Override
   public Integer call() throws IOException {
     common.configureLog();
+    Quantization asked = Quantization.parse(quantization);
     if (Files.exists(out)) {
       throw InputException.at(out, "expected a new folder for --out, found one that exists");
     }
-    try (ModelFiles files = ModelFiles.open(model)) {
+    try (ModelFiles files = ModelFiles.open(model);
+        Device device = Device.cpu(common.threads);
+        LoraAdapter lora = adapter == null ? null : adapter(files, device)) {
       FloatType type = type(files);
-      if (adapter == null) {
-        AtomicFolder.write(out, work -> ModelFolderWriter.write(files, work, type));
-      } else {
-        writeMerged(files, type);
-      }
+      Quantization target = target(files, asked);
+      List<TensorToWrite> tensors = tensors(files, device, lora, type, asked, target);
+      AtomicFolder.write(
+          out,
+          work -> {
+            ModelFolderWriter.writeWeights(work, tensors, ModelFolderWriter.SHARD_BYTES);
+            ModelFolderWriter.writeConfiguration(files, work, type, target);
+          });
     }
     if (common.json) {
       Output.json(Map.of("out", out.toString()));
@@ -82,31 +103,64 @@ final class ConvertCommand implements Callable<Integer> {
         : stored.equals("F16") ? FloatType.F16 : FloatType.BF16;
   }
 
-  private void writeMerged(ModelFiles files, FloatType type) throws IOException {
-    ModelConfig config = ModelConfig.from(files.config(), model.toString());
-    try (Device device = Device.cpu(common.threads);
-        LoraAdapter lora =
-            PeftAdapter.load(
-                device,
-                adapter,
-                CausalLm.modules(config),
-                Policy.valueHead(config),
-                java.util.Set.of(),
-                false)) {
-      List<TensorToWrite> tensors = new ArrayList<>();
-      for (StoredTensor t : files.tensors().values()) {
-        String module = t.name().replaceAll("\\.weight$", "");
-        tensors.add(
-            lora.hasModule(module)
-                ? new TensorToWrite(t.name(), type, t.shape(), MergedTensor.of(t, lora, module))
-                : TensorToWrite.of(t, type));
-      }
-      AtomicFolder.write(
-          out,
-          work -> {
-            ModelFolderWriter.writeWeights(work, tensors, ModelFolderWriter.SHARD_BYTES);
-            ModelFolderWriter.writeConfiguration(files, work, type, Quantization.NONE);
-          });
+  /** What the new folder says of its weights. */
+  private Quantization target(ModelFiles files, Quantization asked) {
+    if (asked != Quantization.AUTO || !files.quantization().isNf4()) {
+      return asked == Quantization.AUTO ? Quantization.NONE : asked;
     }
+    if (adapter == null) {
+      return files.quantization();
+    }
+    Log.of(ConvertCommand.class)
+        .info(
+            "the base is stored as {}: it is dequantised, and what the adapter adds is not quantised"
+                + " (--quantization {} does that, with a loss of its own)",
+            files.quantization().text(),
+            files.quantization().text());
+    return Quantization.NONE;
+  }
+
+  private LoraAdapter adapter(ModelFiles files, Device device) {
+    ModelConfig config = ModelConfig.from(files.config(), model.toString());
+    return PeftAdapter.load(
+        device, adapter, CausalLm.modules(config), Policy.valueHead(config), Set.of(), false);
+  }
+
+  private List<TensorToWrite> tensors(
+      ModelFiles files,
+      Device device,
+      LoraAdapter lora,
+      FloatType type,
+      Quantization asked,
+      Quantization target) {
+    Set<String> matrices =
+        asked.isNf4()
+            ? CausalLm.modules(ModelConfig.from(files.config(), model.toString())).stream()
+                .map(LoraAdapter.Module::name)
+                .collect(Collectors.toSet())
+            : Set.of();
+    List<TensorToWrite> tensors = new ArrayList<>();
+    for (StoredTensor t : files.tensors().values()) {
+      String module = t.name().replaceAll("\\.weight$", "");
+      boolean merged = lora != null && lora.hasModule(module);
+      FloatSource values = merged ? MergedTensor.of(t, lora, module) : t;
+      Nf4Tensor stored = !merged && t instanceof Nf4Tensor q ? q : null;
+      if (target.isNf4() && (matrices.contains(module) || stored != null)) {
+        boolean nested = target.isNested();
+        tensors.addAll(
+            BitsAndBytes.split(
+                t.name(),
+                t.shape(),
+                nested,
+                stored != null ? stored.original() : type,
+                () ->
+                    stored != null
+                        ? stored
+                        : Nf4Matrices.quantise(device, t.name(), t.shape(), values, type, nested)));
+      } else {
+        tensors.add(new TensorToWrite(t.name(), type, t.shape(), values));
+      }
+    }
+    return tensors;
   }
 }

@@ -5,6 +5,7 @@ import java.util.List;
 import java.util.SplittableRandom;
 import java.util.function.Function;
 import org.rlhf4j.InputException;
+import org.rlhf4j.checkpoint.Quantization;
 import org.rlhf4j.checkpoint.StoredTensor;
 import org.rlhf4j.graph.Attention;
 import org.rlhf4j.graph.Embedding;
@@ -57,7 +58,7 @@ public final class CausalLm implements AutoCloseable {
     }
     finalNorm = store.vector(FINAL_NORM);
     String headName = config.tieWordEmbeddings() ? EMBEDDING : HEAD;
-    head = store.matrix(List.of(headName));
+    head = store.head(headName);
     headGrad = store.matrixGrad(List.of(headName));
   }
 
@@ -70,8 +71,21 @@ public final class CausalLm implements AutoCloseable {
    */
   public static CausalLm frozen(
       Device device, ModelConfig config, DType dtype, Function<String, StoredTensor> source) {
+    return frozen(device, config, dtype, Quantization.AUTO, source);
+  }
+
+  /**
+   * As {@link #frozen(Device, ModelConfig, DType, Function)}, with the matrices of the layers
+   * quantised one after the other as they are read. Embedding, head, norms and biases are not.
+   */
+  public static CausalLm frozen(
+      Device device,
+      ModelConfig config,
+      DType dtype,
+      Quantization quantization,
+      Function<String, StoredTensor> source) {
     Function<String, StoredTensor> checked = checked(config, source);
-    FrozenWeights store = new FrozenWeights(device, dtype, checked);
+    FrozenWeights store = new FrozenWeights(device, dtype, quantization, checked);
     try {
       return new CausalLm(device, config, store, null);
     } catch (RuntimeException e) {
