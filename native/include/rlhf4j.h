@@ -170,6 +170,38 @@ RL_API rl_status rl_linear_backward_input(const rl_tensor *gradX, const rl_tenso
 RL_API rl_status rl_linear_backward_weight(const rl_tensor *gradW, const rl_tensor *gradBias, const rl_tensor *gradY,
                                            const rl_tensor *x);
 
+/* ---- NF4: frozen matrices in four bits ----------------------------------------------------------------------------- */
+
+/*
+ * A matrix [rows,cols] in bitsandbytes' NF4 (Dettmers et al. 2023): the flattened matrix in blocks of 64, each value the code
+ * nearest to value / absmax, 16 codes of which 7 is 0. With absmax in u8 ("double quantisation") block b's is
+ *   nestedCode[absmax[b]] * nestedAbsmax[b / 256] + offset[0].
+ */
+typedef struct rl_nf4 {
+  int64_t rows, cols;
+  rl_tensor codes;        /* u8 [(rows*cols+1)/2]: row-major, two values a byte, the first in the high half */
+  rl_tensor absmax;       /* f32 [ceil(rows*cols/64)], or u8 of the same length */
+  rl_tensor nestedCode;   /* with u8 only: f32 [256], ascending; buffer 0 otherwise, as in the two below */
+  rl_tensor nestedAbsmax; /* f32 [ceil(blocks/256)] */
+  rl_tensor offset;       /* f32 [1]: the mean of all absmax */
+} rl_nf4;
+
+/*
+ * y = w in NF4, bit for bit as bitsandbytes does it on a CPU. w float [rows,cols]; y's tensors are written, but for nestedCode,
+ * which is an input. A block of zeros stays zeros. Nothing is made up for a value that is not finite: single, its block
+ * dequantises to NaN or infinity at least there; double, the whole matrix to NaN.
+ */
+RL_API rl_status rl_nf4_quantize(const rl_nf4 *y, const rl_tensor *w);
+/* w = x's values: code * absmax in f32. w float [rows,cols]. */
+RL_API rl_status rl_nf4_dequantize(const rl_tensor *w, const rl_nf4 *x);
+/*
+ * A frozen weight [sum of the parts' rows, cols] that stays in four bits: the parts' rows joined, copied into the backend's own
+ * layout; the tensors may be freed. 1 to 64 parts, all with as many columns, and all with f32 absmax or all with u8. dtype: of
+ * the activations that it multiplies. It serves wherever a packed weight does; with bf16 activations and columns that are a
+ * multiple of 64 its forward is nearer to the f32 values than a bf16 copy would be, its backward as near.
+ */
+RL_API rl_status rl_weight_pack_nf4(rl_weight *weight, const rl_nf4 *parts, int32_t count, int32_t dtype);
+
 /*
  * Dropout by counter: element (row, column) is dropped if u < p, where u is the upper 24 bits, as a number in [0,1), of
  * word column % 4 of Philox4x32-10(key = seed; counter = stream's low half, its high half, row, column / 4).

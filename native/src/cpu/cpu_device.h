@@ -23,6 +23,7 @@ class CpuDevice final : public Device {
   void copy_to_host(void *dst, const void *src, int64_t bytes) override;
   std::unique_ptr<Weight> pack(View w, bool for_backward) override;
   std::unique_ptr<Weight> view(View w) override;
+  std::unique_ptr<Weight> pack_nf4(const Nf4 *parts, int32_t count, int32_t dtype) override;
   void synchronize() override {}
   std::string describe() override;
   void memory(int64_t &in_use, int64_t &peak, int64_t &reserved) override;

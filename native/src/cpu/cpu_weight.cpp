@@ -120,6 +120,9 @@ CpuWeight::CpuWeight(CpuDevice &device, View w, bool packed, bool for_backward)
   }
 }
 
+CpuWeight::CpuWeight(CpuDevice &device, std::unique_ptr<const Nf4Matrix> nf4, int32_t dtype)
+    : Weight(nf4->n, nf4->k, dtype), device_(device), nf4_(std::move(nf4)) {}
+
 CpuWeight::~CpuWeight() {
   if (forward_) device_.release(forward_, padded_bytes(k, n, dtype));
   if (backward_) device_.release(backward_, backward_bytes(n, k, dtype));
@@ -136,12 +139,14 @@ void CpuWeight::prepare_backward() const {
 }
 
 Matrix CpuWeight::forward(int64_t from, int64_t to) const {
+  if (nf4_) return {nf4_.get(), dtype, Layout::nf4, k, to - from, from};
   const int64_t size = dtype_size(dtype);
   if (plain_) return {static_cast<const char *>(plain_) + from * k * size, dtype, Layout::by_column, k, to - from};
   return {static_cast<const char *>(forward_) + from * padded_k(k, dtype) * size, dtype, Layout::panels, k, to - from};
 }
 
 Matrix CpuWeight::backward(int64_t from, int64_t to) const {
+  if (nf4_) return {nf4_.get(), dtype, Layout::nf4_by_row, to - from, k, from};
   if (plain_)
     return {static_cast<const char *>(plain_) + from * k * dtype_size(dtype), dtype, Layout::by_row, to - from, k};
   if (!backward_) prepare_backward();
@@ -153,5 +158,9 @@ std::unique_ptr<Weight> CpuDevice::pack(View w, bool for_backward) {
 }
 
 std::unique_ptr<Weight> CpuDevice::view(View w) { return std::make_unique<CpuWeight>(*this, w, false, false); }
+
+std::unique_ptr<Weight> CpuDevice::pack_nf4(const Nf4 *parts, int32_t count, int32_t dtype) {
+  return std::make_unique<CpuWeight>(*this, std::make_unique<Nf4Matrix>(*this, parts, count), dtype);
+}
 
 }  // namespace rl::cpu

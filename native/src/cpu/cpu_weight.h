@@ -6,14 +6,16 @@
 // our own kernel for few rows streams.
 #pragma once
 
-#include "cpu/cpu_device.h"
+#include "cpu/cpu_nf4.h"
 
 namespace rl::cpu {
 
 enum class Layout : int32_t {
   panels,
   by_column,  // plain memory, element (k, n) at n * k_total + k: a row-major W in the forward
-  by_row      // plain memory, element (k, n) at k * n_total + n: a row-major W in the backward
+  by_row,     // plain memory, element (k, n) at k * n_total + n: a row-major W in the backward
+  nf4,        // data is an Nf4Matrix W: the forward, with W's rows from `from` on
+  nf4_by_row  // the same in the backward
 };
 
 /// B of Y = X B, [k,n].
@@ -23,6 +25,7 @@ struct Matrix {
   Layout layout;
   int64_t k;
   int64_t n;
+  int64_t from = 0;
 };
 
 constexpr int64_t kPanel = 64;
@@ -45,6 +48,7 @@ void fill_panels(void *panels, const Matrix &plain, int threads);
 class CpuWeight final : public Weight {
  public:
   CpuWeight(CpuDevice &device, View w, bool packed, bool for_backward);
+  CpuWeight(CpuDevice &device, std::unique_ptr<const Nf4Matrix> nf4, int32_t dtype);
   ~CpuWeight() override;
 
   /// W[from:to]^T, of y = x W^T. `from` is a multiple of kPanel.
@@ -57,7 +61,8 @@ class CpuWeight final : public Weight {
   void prepare_backward() const;
 
   CpuDevice &device_;
-  const void *plain_ = nullptr;       // of a view
+  const void *plain_ = nullptr;  // of a view
+  std::unique_ptr<const Nf4Matrix> nf4_;
   void *forward_ = nullptr;           // panels
   mutable void *backward_ = nullptr;  // panels of W in pieces of kBackwardRows rows, made when first wanted
 };

@@ -37,6 +37,17 @@ struct LoraSegment {
   View gradB;
 };
 
+/// rl_nf4 after its checks. nestedCode, nestedAbsmax and offset are given where absmax is u8.
+struct Nf4 {
+  int64_t rows;
+  int64_t cols;
+  View codes;
+  View absmax;
+  View nestedCode;
+  View nestedAbsmax;
+  View offset;
+};
+
 /// One function for every op. All arguments are checked before; a kernel checks only what lies in tensors (ids, offsets).
 struct Ops {
 #define RL_OP(name, ...) void (*name)(Device & device, __VA_ARGS__);
@@ -59,6 +70,8 @@ class Device {
   virtual void copy_to_host(void *dst, const void *src, int64_t bytes) = 0;
   virtual std::unique_ptr<Weight> pack(View w, bool for_backward) = 0;
   virtual std::unique_ptr<Weight> view(View w) = 0;
+  /// The parts' rows joined; all have the same columns and the same dtype of absmax.
+  virtual std::unique_ptr<Weight> pack_nf4(const Nf4 *parts, int32_t count, int32_t dtype) = 0;
   virtual void synchronize() = 0;
   virtual std::string describe() = 0;
   virtual void memory(int64_t &in_use, int64_t &peak, int64_t &reserved) = 0;

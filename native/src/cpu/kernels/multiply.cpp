@@ -6,6 +6,7 @@
 #include <omp.h>
 
 #include "cpu/gemm.h"
+#include "cpu/kernels/nf4_multiply.h"
 #include "cpu/kernels/simd.h"
 
 #if defined(__AVX512BW__)
@@ -261,15 +262,17 @@ void multiply(CpuDevice &device, const View &y, const View &x, const Matrix &b, 
   const int64_t m = x.rows();
   Gemm &gemm = device.gemm();
   const ScratchScope scope(device);
-  if (gemm.optimised(b.dtype) && b.layout != Layout::panels) {
+  if (gemm.optimised(b.dtype) && (b.layout == Layout::by_column || b.layout == Layout::by_row)) {
     gemm.multiply(device, y, x, b, bias, accumulate);
     return;
   }
   // A frozen matrix is our kernel's whatever the number of rows: a row's bits then do not depend on what else is in the
   // batch, and PPO's ratio starts at exactly 1.
+  const bool nf4 = b.layout == Layout::nf4 || b.layout == Layout::nf4_by_row;
   for (int64_t t = 0; t < m; t += kRowsAtOnce) {
     const int64_t end = t + kRowsAtOnce < m ? t + kRowsAtOnce : m;
-    by_panels(device, rows_of(y, t, end), rows_of(x, t, end), b, bias, accumulate);
+    const auto part = nf4 ? multiply_nf4 : by_panels;
+    part(device, rows_of(y, t, end), rows_of(x, t, end), b, bias, accumulate);
   }
 }
 

@@ -4,6 +4,8 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.charset.StandardCharsets;
+import java.util.List;
+import org.rlhf4j.bindings.c.rl_nf4;
 import org.rlhf4j.bindings.c.rl_tensor;
 
 /**
@@ -57,6 +59,25 @@ final class Frame {
       rl_tensor.shape(s, i, t.shape[i]);
       rl_tensor.stride(s, i, t.stride(i));
     }
+  }
+
+  /** An array of {@code rl_nf4}. */
+  MemorySegment nf4(List<Nf4> matrices) {
+    MemorySegment array = take(matrices.size() * rl_nf4.sizeof());
+    for (int i = 0; i < matrices.size(); i++) {
+      Nf4 matrix = matrices.get(i);
+      MemorySegment s = rl_nf4.asSlice(array, i);
+      rl_nf4.rows(s, matrix.rows());
+      rl_nf4.cols(s, matrix.cols());
+      write(rl_nf4.codes(s), matrix.codes());
+      write(rl_nf4.absmax(s), matrix.absmax());
+      if (matrix.isDouble()) {
+        write(rl_nf4.nestedCode(s), matrix.nestedCode());
+        write(rl_nf4.nestedAbsmax(s), matrix.nestedAbsmax());
+        write(rl_nf4.offset(s), matrix.offset());
+      }
+    }
+    return array;
   }
 
   MemorySegment text(String text) {

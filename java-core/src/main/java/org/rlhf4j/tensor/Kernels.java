@@ -124,6 +124,18 @@ public final class Kernels {
             f.tensor(gradW), f.tensor(gradBias), f.tensor(gradY), f.tensor(x)));
   }
 
+  /** {@code rl_nf4_quantize}. */
+  public static void nf4Quantize(Nf4 y, Tensor w) {
+    Frame f = Frame.begin();
+    Native.check(Rlhf4j.rl_nf4_quantize(f.nf4(List.of(y)), f.tensor(w)));
+  }
+
+  /** {@code rl_nf4_dequantize}. */
+  public static void nf4Dequantize(Tensor w, Nf4 x) {
+    Frame f = Frame.begin();
+    Native.check(Rlhf4j.rl_nf4_dequantize(f.tensor(w), f.nf4(List.of(x))));
+  }
+
   /** {@code rl_lora}. */
   public static void lora(
       Tensor y, Tensor h, Tensor x, List<LoraSegment> segments, Dropout dropout) {

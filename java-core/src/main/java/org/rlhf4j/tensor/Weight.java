@@ -2,6 +2,7 @@ package org.rlhf4j.tensor;
 
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.List;
 import org.rlhf4j.bindings.Native;
 import org.rlhf4j.bindings.c.Rlhf4j;
 
@@ -18,11 +19,15 @@ public final class Weight implements AutoCloseable {
   private boolean open = true;
 
   private Weight(long handle, Tensor w) {
+    this(handle, w.device(), w.size(0), w.size(1), w.dtype());
+  }
+
+  private Weight(long handle, Device device, long out, long in, DType dtype) {
     this.handle = handle;
-    this.device = w.device();
-    this.out = w.size(0);
-    this.in = w.size(1);
-    this.dtype = w.dtype();
+    this.device = device;
+    this.out = out;
+    this.in = in;
+    this.dtype = dtype;
   }
 
   /**
@@ -45,6 +50,26 @@ public final class Weight implements AutoCloseable {
     MemorySegment handle = f.take(Long.BYTES);
     Native.check(Rlhf4j.rl_weight_view(handle, f.tensor(w)));
     return new Weight(handle.get(ValueLayout.JAVA_LONG, 0), w);
+  }
+
+  /**
+   * Joins the rows of {@code parts}, all [out, in] with one {@code in} and either all doubly
+   * quantised or none, in a frozen weight that stays in four bits; their tensors may be freed
+   * afterwards. {@code dtype} is that of the activations.
+   */
+  public static Weight packNf4(List<Nf4> parts, DType dtype) {
+    if (parts.isEmpty()) {
+      throw new IllegalArgumentException("a weight in NF4 needs at least one part");
+    }
+    Frame f = Frame.begin();
+    MemorySegment handle = f.take(Long.BYTES);
+    Native.check(Rlhf4j.rl_weight_pack_nf4(handle, f.nf4(parts), parts.size(), dtype.code));
+    return new Weight(
+        handle.get(ValueLayout.JAVA_LONG, 0),
+        parts.getFirst().codes().device(),
+        parts.stream().mapToLong(Nf4::rows).sum(),
+        parts.getFirst().cols(),
+        dtype);
   }
 
   long handle() {

@@ -1,0 +1,440 @@
+// Y[m,n] = X[m,k] B[k,n] (+ Y) (+ bias) for a B that is dequantised on the way, f32 sums in the order of k.
+// Forward, B = W^T: within 64 steps of k a column has one absmax, so sum x * code first and multiply by absmax after,
+//   y = sum over blocks of absmax_block * sum over block of x * code.
+// Backward, B = W: columns of one block, absmax changes with every step; dequantise, code * absmax.
+// Matrices whose blocks cross rows are dequantised in both.
+// The panel of 64 columns at hand is in scratch memory some steps at a time, and all rows pass over it; few rows take the codes
+// straight from the words, in registers. The arithmetic is the same whatever the number of rows.
+#include "cpu/kernels/nf4_multiply.h"
+
+#include <omp.h>
+
+#include "cpu/kernels/nf4.h"
+
+namespace rl::cpu::RL_ISA {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kVectors = 4, kRows = 6;
+#elif defined(__AVX2__)
+constexpr int kVectors = 2, kRows = 6;
+#else
+constexpr int kVectors = 2, kRows = 4;
+#endif
+constexpr int64_t kColumns = kWidth * kVectors;
+/// Steps that are dequantised at a time: 64 KiB of bf16, which stay in the second-level cache with their share of X.
+constexpr int64_t kChunk = 512;
+/// Groups of so many rows take the codes straight from the words.
+constexpr int kDirectRows = 4;
+
+/// bf16 products: codes are rounded to bf16, each of them always in the same direction. Multiplied by this they lie so close to
+/// bf16 numbers that the mean error is 0.38 of that of bf16(code * absmax) (found by search over [1,2); decision 006).
+constexpr float kCodeScale = 1.437006f;
+
+RL_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/// How a word is shifted for its code of column 0 to 7.
+constexpr int shift_of(int column) { return column % 2 * 16 + column / 2 * 4; }
+
+RL_INLINE vecu load_words(const uint32_t *words) {
+  vecu y;
+  __builtin_memcpy(&y, words, sizeof(y));
+  return y;
+}
+
+// ---- the scales ------------------------------------------------------------------------------------------------------
+
+RL_INLINE float absmax_of(const Nf4Matrix &w, const Nf4Matrix::Part &part, int64_t at, int64_t block) {
+  if (!w.doubled) return static_cast<const float *>(w.absmax())[at];
+  const float *tables = w.tables();
+  return tables[part.nestedCode + static_cast<const uint8_t *>(w.absmax())[at]] *
+             tables[part.nestedAbsmax + block / kNf4NestedBlock] +
+         part.offset;
+}
+
+/// absmax * factor of 64 rows in one block of columns.
+RL_INLINE void tile_scales(float *y, const Nf4Matrix &w, int64_t panel, int64_t block, float factor) {
+  const int64_t blocks = w.k / kNf4Block, at = (panel * blocks + block) * kPanel;
+  const Nf4Matrix::Part *part = w.parts();
+  for (int64_t j = 0; j < kPanel; j++) {
+    const int64_t row = panel * kPanel + j;
+    if (row >= w.n) {
+      y[j] = 0;
+      continue;
+    }
+    while (row >= part->end) part++;
+    y[j] = absmax_of(w, *part, at + j, (row - part->begin) * blocks + block) * factor;
+  }
+}
+
+// ---- panels in scratch memory: [steps][64], bf16 in pairs of steps --------------------------------------------------
+
+/// Forward: codes alone, of columns [k0, k1).
+RL_INLINE void forward_panel(float *y, const Nf4Matrix &w, int64_t panel, int64_t k0, int64_t k1) {
+  const uint32_t *words = w.words() + (panel * w.k + k0) / 8 * kPanel;
+  for (int64_t g = 0; g < (k1 - k0) / 8; g++) {
+    for (int64_t c = 0; c < kPanel; c += kWidth) {
+      const vecu eight = load_words(words + g * kPanel + c);
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; i++) store(y + (g * 8 + i) * kPanel + c, nf4_codes(eight >> shift_of(i)));
+    }
+  }
+}
+
+RL_INLINE void put(float *panel, int64_t step, int64_t column, float value) { panel[step * kPanel + column] = value; }
+RL_INLINE void put(bf16 *panel, int64_t step, int64_t column, float value) {
+  panel[step / 2 * (2 * kPanel) + column * 2 + step % 2] = from_f32<bf16>(value);
+}
+
+/// Backward: rows [n0, n1) of 64 columns.
+template <class T>
+RL_INLINE void backward_panel(T *y, const Nf4Matrix &w, int64_t block, int64_t n0, int64_t n1) {
+  const int64_t blocks = w.k / kNf4Block;
+  for (int64_t n = n0; n < n1; n += kPanel) {
+    float scales[kPanel];
+    tile_scales(scales, w, n / kPanel, block, 1);
+    const uint32_t *words = w.words() + (n / kPanel * blocks + block) * 8 * kPanel;
+    for (int64_t j = 0; j < smaller(kPanel, n1 - n); j++) {
+      for (int64_t i = 0; i < kPanel; i++) {
+        const uint32_t code = words[i / 8 * kPanel + j] >> shift_of(static_cast<int>(i % 8)) & 15u;
+        put(y, n - n0 + j, i, kNf4Codes[code] * scales[j]);
+      }
+    }
+  }
+}
+
+/// Blocks that cross rows: steps [s0, s1) of columns from `column` on.
+template <class T>
+RL_INLINE void flat_panel(T *y, const Nf4Matrix &w, bool forward, int64_t column, int64_t columns, int64_t s0,
+                          int64_t s1) {
+  for (int64_t j = 0; j < kPanel; j++) {
+    for (int64_t s = s0; s < s1; s++) {
+      float value = 0;
+      if (j < columns) {
+        const int64_t row = forward ? column + j : s, col = forward ? s : column + j;
+        const Nf4Matrix::Part *part = w.parts();
+        while (row >= part->end) part++;
+        const int64_t at = (row - part->begin) * w.k + col, block = at / kNf4Block;
+        const uint32_t byte = w.codes()[part->codes + at / 2];
+        value = kNf4Codes[at % 2 ? byte & 15u : byte >> 4] * absmax_of(w, *part, part->absmax + block, block);
+      }
+      put(y, s - s0, j, value);
+    }
+  }
+}
+
+// ---- rows times panel ------------------------------------------------------------------------------------------------
+
+RL_INLINE vecf add_block(vecf total, vecf sum, vecf scale) { return total + sum * scale; }
+
+/// total[R][64] += X panel; with scales, of each 64 steps, times theirs. x: row r begins at x + r * ldx.
+template <int R>
+void rows_times_panel(float *total, const float *x, int64_t ldx, const float *panel, const float *scales,
+                      int64_t steps) {
+  const int64_t length = scales ? kNf4Block : steps;
+  for (int64_t c = 0; c < kPanel; c += kColumns) {
+    for (int64_t begin = 0; begin < steps; begin += length) {
+      vecf sum[R][kVectors] = {};
+      if (!scales) {
+        for (int r = 0; r < R; r++) {
+          for (int v = 0; v < kVectors; v++) sum[r][v] = load(total + r * kPanel + c + v * kWidth);
+        }
+      }
+      for (int64_t i = begin; i < begin + length; i++) {
+        vecf b[kVectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; v++) b[v] = load(panel + i * kPanel + c + v * kWidth);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; r++) {
+#pragma GCC unroll 4
+          for (int v = 0; v < kVectors; v++) sum[r][v] += b[v] * x[r * ldx + i];
+        }
+      }
+      for (int r = 0; r < R; r++) {
+        for (int v = 0; v < kVectors; v++) {
+          float *at = total + r * kPanel + c + v * kWidth;
+          store(at, scales ? add_block(load(at), sum[r][v], load(scales + begin + c + v * kWidth)) : sum[r][v]);
+        }
+      }
+    }
+  }
+}
+
+/// The same from the words of a panel's tiles.
+template <int R>
+void rows_times_words(float *total, const float *x, int64_t ldx, const uint32_t *words, const float *scales,
+                      int64_t steps) {
+  for (int64_t c = 0; c < kPanel; c += kColumns) {
+    for (int64_t begin = 0; begin < steps; begin += kNf4Block) {
+      vecf sum[R][kVectors] = {};
+      for (int64_t i = begin; i < begin + kNf4Block; i += 8) {
+        vecu eight[kVectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; v++) eight[v] = load_words(words + i / 8 * kPanel + c + v * kWidth);
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; j++) {
+#pragma GCC unroll 4
+          for (int v = 0; v < kVectors; v++) {
+            const vecf b = nf4_codes(eight[v] >> shift_of(j));
+#pragma GCC unroll 8
+            for (int r = 0; r < R; r++) sum[r][v] += b * x[r * ldx + i + j];
+          }
+        }
+      }
+      for (int r = 0; r < R; r++) {
+        for (int v = 0; v < kVectors; v++) {
+          float *at = total + r * kPanel + c + v * kWidth;
+          store(at, add_block(load(at), sum[r][v], load(scales + begin + c + v * kWidth)));
+        }
+      }
+    }
+  }
+}
+
+#if defined(__AVX512BW__)
+#define RL_DOT __attribute__((target("avx512bf16")))
+
+bool has_dot_product() {
+  static const bool has = __builtin_cpu_supports("avx512bf16");
+  return has;
+}
+
+/// The codes in bf16 times kCodeScale, twice: of a word's index the permutation heeds five bits, of which the highest is the
+/// next code's.
+__m512i code_words() {
+  alignas(64) bf16 table[32];
+  for (int i = 0; i < 32; i++) table[i] = from_f32<bf16>(kNf4Codes[i % 16] * kCodeScale);
+  return _mm512_load_si512(table);
+}
+
+/// The codes in the lowest bits of the halves. (With a mask of all: GCC 12 warns of its own header otherwise.)
+RL_INLINE __m512i pair_of(vecu words, __m512i table) {
+  return _mm512_maskz_permutexvar_epi16(0xffffffffu, reinterpret_cast<__m512i>(words), table);
+}
+
+void forward_panel(bf16 *y, const Nf4Matrix &w, int64_t panel, int64_t k0, int64_t k1) {
+  const __m512i table = code_words();
+  const uint32_t *words = w.words() + (panel * w.k + k0) / 8 * kPanel;
+  for (int64_t g = 0; g < (k1 - k0) / 8; g++) {
+    for (int64_t c = 0; c < kPanel; c += kWidth) {
+      vecu eight = load_words(words + g * kPanel + c);
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; i++) {
+        _mm512_storeu_si512(y + ((g * 4 + i) * kPanel + c) * 2, pair_of(eight, table));
+        eight >>= 4;
+      }
+    }
+  }
+}
+
+RL_DOT inline __m512 dot(__m512 sum, const bf16 *x, __m512i b) {
+  int32_t pair;
+  __builtin_memcpy(&pair, x, 4);
+  return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair)), reinterpret_cast<__m512bh>(b));
+}
+
+template <int R>
+RL_DOT void rows_times_panel(float *total, const bf16 *x, int64_t ldx, const bf16 *panel, const float *scales,
+                             int64_t steps) {
+  const int64_t length = scales ? kNf4Block : steps;
+  for (int64_t begin = 0; begin < steps; begin += length) {
+    __m512 sum[R][4];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; v++)
+        sum[r][v] = scales ? _mm512_setzero_ps() : _mm512_loadu_ps(total + r * kPanel + v * 16);
+    }
+    for (int64_t i = begin; i < begin + length; i += 2) {
+      __m512i b[4];
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; v++) b[v] = _mm512_loadu_si512(panel + i * kPanel + v * 32);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; r++) {
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; v++) sum[r][v] = dot(sum[r][v], x + r * ldx + i, b[v]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; v++) {
+        float *at = total + r * kPanel + v * 16;
+        _mm512_storeu_ps(
+            at, scales ? _mm512_fmadd_ps(sum[r][v], _mm512_loadu_ps(scales + begin + v * 16), _mm512_loadu_ps(at))
+                       : sum[r][v]);
+      }
+    }
+  }
+}
+
+template <int R>
+RL_DOT void rows_times_words(float *total, const bf16 *x, int64_t ldx, const uint32_t *words, const float *scales,
+                             int64_t steps) {
+  const __m512i table = code_words();
+  for (int64_t begin = 0; begin < steps; begin += kNf4Block) {
+    __m512 sum[R][4];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; v++) sum[r][v] = _mm512_setzero_ps();
+    }
+    for (int64_t i = begin; i < begin + kNf4Block; i += 8) {
+      vecu eight[4];
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; v++) eight[v] = load_words(words + i / 8 * kPanel + v * kWidth);
+#pragma GCC unroll 4
+      for (int j = 0; j < 8; j += 2) {
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; v++) {
+          const __m512i b = pair_of(eight[v], table);
+          eight[v] >>= 4;
+#pragma GCC unroll 8
+          for (int r = 0; r < R; r++) sum[r][v] = dot(sum[r][v], x + r * ldx + i + j, b);
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; v++) {
+        float *at = total + r * kPanel + v * 16;
+        _mm512_storeu_ps(at, _mm512_fmadd_ps(sum[r][v], _mm512_loadu_ps(scales + begin + v * 16), _mm512_loadu_ps(at)));
+      }
+    }
+  }
+}
+#else
+bool has_dot_product() { return false; }
+#endif
+
+template <class T>
+void rows_times_panel(int rows, float *total, const T *x, int64_t ldx, const T *panel, const float *scales,
+                      int64_t steps) {
+  switch (rows) {
+    case 1:
+      return rows_times_panel<1>(total, x, ldx, panel, scales, steps);
+    case 2:
+      return rows_times_panel<2>(total, x, ldx, panel, scales, steps);
+    case 3:
+      return rows_times_panel<3>(total, x, ldx, panel, scales, steps);
+    case 4:
+      return rows_times_panel<4>(total, x, ldx, panel, scales, steps);
+    case 5:
+      if constexpr (kRows >= 5) return rows_times_panel<5>(total, x, ldx, panel, scales, steps);
+      break;
+    default:
+      if constexpr (kRows >= 6) return rows_times_panel<6>(total, x, ldx, panel, scales, steps);
+  }
+}
+
+template <class T>
+void rows_times_words(int rows, float *total, const T *x, int64_t ldx, const uint32_t *words, const float *scales,
+                      int64_t steps) {
+  switch (rows) {
+    case 1:
+      return rows_times_words<1>(total, x, ldx, words, scales, steps);
+    case 2:
+      return rows_times_words<2>(total, x, ldx, words, scales, steps);
+    case 3:
+      return rows_times_words<3>(total, x, ldx, words, scales, steps);
+    default:
+      return rows_times_words<4>(total, x, ldx, words, scales, steps);
+  }
+}
+
+// ---- the product -----------------------------------------------------------------------------------------------------
+
+template <class Y>
+RL_INLINE void finish(Y *y, const float *sum, int64_t n, const float *bias, bool accumulate) {
+  RL_SIMD
+  for (int64_t i = 0; i < n; i++) {
+    y[i] = from_f32<Y>((accumulate ? to_f32(y[i]) + sum[i] : sum[i]) + (bias ? bias[i] : 0));
+  }
+}
+
+/// T: what X is in, and panels in scratch.
+template <class T, class Y>
+void product(CpuDevice &device, const View &y, const View &x, const Matrix &b, const float *bias, bool accumulate) {
+  const Nf4Matrix &w = *static_cast<const Nf4Matrix *>(b.data);
+  const bool forward = b.layout == Layout::nf4, scaled = forward && w.tiled;
+  const int64_t m = x.rows(), panels = (b.n + kPanel - 1) / kPanel;
+  const bool direct = scaled && m <= 2 * kDirectRows;
+  const float factor = sizeof(T) == 2 ? 1 / kCodeScale : 1;
+  const int64_t panel_size = direct ? 0 : kChunk * kPanel * static_cast<int64_t>(sizeof(T)) / 4;
+  const int64_t per_thread = panel_size + kChunk + m * kPanel;  // panel, scales, sums
+  float *scratch = device.scratch<float>(per_thread * device.threads());
+  const bool parallel = m * b.n * b.k > 100000;
+#pragma omp parallel for schedule(static) num_threads(device.threads()) if (parallel)
+  for (int64_t p = 0; p < panels; p++) {
+    float *mine = scratch + per_thread * omp_get_thread_num(), *scales = mine + panel_size, *total = scales + kChunk;
+    T *panel = reinterpret_cast<T *>(mine);
+    const int64_t column = p * kPanel, columns = smaller(kPanel, b.n - column);
+    const int64_t tile = b.from / kPanel + p;  // forward
+    __builtin_memset(total, 0, static_cast<size_t>(m * kPanel) * 4);
+    for (int64_t s0 = 0; s0 < b.k; s0 += kChunk) {
+      const int64_t s1 = smaller(s0 + kChunk, b.k), length = s1 - s0;
+      int64_t steps = length;
+      if (sizeof(T) == 2 && steps % 2) {
+        __builtin_memset(panel + (steps - 1) * kPanel, 0, kPanel * 4);
+        steps++;
+      }
+      if (scaled) {
+        for (int64_t s = s0; s < s1; s += kNf4Block) tile_scales(scales + s - s0, w, tile, s / kNf4Block, factor);
+        if (!direct) forward_panel(panel, w, tile, s0, s1);
+      } else if (w.tiled) {
+        backward_panel(panel, w, p, b.from + s0, b.from + s1);
+      } else if (forward) {
+        flat_panel(panel, w, true, b.from + column, columns, s0, s1);
+      } else {
+        flat_panel(panel, w, false, column, columns, b.from + s0, b.from + s1);
+      }
+      const int64_t most = direct ? kDirectRows : kRows, groups = (m + most - 1) / most;
+      for (int64_t g = 0; g < groups; g++) {
+        const int64_t t0 = g * m / groups, t1 = (g + 1) * m / groups;
+        const int rows = static_cast<int>(t1 - t0);
+        const T *in = x.row<T>(t0) + s0;
+        if (direct) {
+          rows_times_words(rows, total + t0 * kPanel, in, x.row_stride(), w.words() + (tile * w.k + s0) / 8 * kPanel,
+                           scales, steps);
+        } else {
+          rows_times_panel(rows, total + t0 * kPanel, in, x.row_stride(), panel, scaled ? scales : nullptr, steps);
+        }
+      }
+    }
+    for (int64_t t = 0; t < m; t++)
+      finish(y.row<Y>(t) + column, total + t * kPanel, columns, bias ? bias + column : nullptr, accumulate);
+  }
+}
+
+/// X in another dtype, or with a zero at the end of each row.
+template <class To, class From>
+View copied(CpuDevice &device, const View &x, int64_t cols) {
+  const int64_t rows = x.rows();
+  To *copy = device.scratch<To>(rows * cols);
+#pragma omp parallel for schedule(static) num_threads(device.threads()) if (rows * cols > 8192)
+  for (int64_t t = 0; t < rows; t++) {
+    const From *in = x.row<From>(t);
+    for (int64_t i = 0; i < x.cols(); i++) copy[t * cols + i] = from_f32<To>(to_f32(in[i]));
+    for (int64_t i = x.cols(); i < cols; i++) copy[t * cols + i] = from_f32<To>(0);
+  }
+  return matrix(copy, sizeof(To) == 2 ? RL_BF16 : RL_F32, rows, cols, cols);
+}
+
+}  // namespace
+
+void multiply_nf4(CpuDevice &device, const View &y, View x, Matrix b, const float *bias, bool accumulate) {
+  const bool dot = b.dtype == RL_BF16 && has_dot_product();
+  // Without the dot product bf16 is computed in f32, and codes are exact.
+  if (b.dtype == RL_BF16 && !dot) x = copied<float, bf16>(device, x, b.k);
+  if (dot && b.k % 2) x = copied<bf16, bf16>(device, x, b.k + 1);
+  with_float(y.dtype, [&](auto type) {
+    using Y = decltype(type);
+#if defined(__AVX512BW__)
+    if (dot) return product<bf16, Y>(device, y, x, b, bias, accumulate);
+#endif
+    product<float, Y>(device, y, x, b, bias, accumulate);
+  });
+}
+
+}  // namespace rl::cpu::RL_ISA
