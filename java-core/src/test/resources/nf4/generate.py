@@ -1,5 +1,6 @@
 """Makes the files beside this script: a tiny Llama in bf16, the same in NF4 with and without double quantisation as
-transformers' save_pretrained writes it, and what the two quantised models answer, computed in f32 on the CPU.
+transformers' save_pretrained writes it, and what the two quantised models answer: transformers dequantises them, since
+bitsandbytes' products on a CPU are rounded to bf16, and computes in f32.
 
 Made with torch 2.13.0, transformers 5.23.0, bitsandbytes 0.50.2:  python generate.py
 """
@@ -42,7 +43,7 @@ def main():
     logits = {}
     for name, double in (("nf4", False), ("nf4-double", True)):
         quantised(double, torch.bfloat16).save_pretrained(HERE / name)
-        model = quantised(double, torch.float32).eval()
+        model = quantised(double, torch.float32).dequantize().float().eval()
         with torch.no_grad():
             logits[name] = [model(torch.tensor([ids])).logits[0].tolist() for ids in IDS]
     for folder in ("bf16", "nf4", "nf4-double"):

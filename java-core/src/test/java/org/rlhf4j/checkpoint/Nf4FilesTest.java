@@ -46,7 +46,7 @@ class Nf4FilesTest {
         StoredTensor q = model.tensor(t.name());
         assertArrayEquals(t.shape(), q.shape(), t.name());
         boolean matrix = t.name().contains("_proj.");
-        assertEquals(matrix ? Quantization.of(kind).name() : "BF16", q.storedType(), t.name());
+        assertEquals(matrix ? Quantization.parse(kind).name() : "BF16", q.storedType(), t.name());
         if (matrix) {
           assertEquals(FloatType.BF16, ((Nf4Tensor) q).original());
           // A level is at most 0.14 from what it stands for, in units of the block's scale.
