@@ -102,6 +102,13 @@ public record Nf4Tensor(
   }
 
   @Override
+  public void unload() {
+    if (codes.isMapped()) {
+      codes.unload();
+    }
+  }
+
+  @Override
   public void read(long first, int count, float[] into, int offset) {
     Objects.checkFromIndexSize(first, count, elements());
     Objects.checkFromIndexSize(offset, count, into.length);

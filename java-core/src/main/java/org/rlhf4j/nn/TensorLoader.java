@@ -31,9 +31,10 @@ final class TensorLoader {
     }
     if (source.storedType().equals(destination.dtype().name())) {
       destination.copyFrom(source.bytes());
-      return;
+    } else {
+      load((FloatSource) source, destination);
     }
-    load((FloatSource) source, destination);
+    source.unload();
   }
 
   /** Fills {@code destination} with so many values as it has elements. */
@@ -88,6 +89,7 @@ final class TensorLoader {
         destination.offset().copyFrom(nested.offset());
       }
     }
+    source.unload();
   }
 
   private static void copy(MemorySegment from, Tensor to) {
