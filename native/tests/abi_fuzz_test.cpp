@@ -23,6 +23,7 @@ TEST(AbiLibrary, StructsHaveTheLayoutThatJavaWrites) {
   EXPECT_EQ(sizeof(rl_tensor), 88u);
   EXPECT_EQ(offsetof(rl_tensor, shape), 24u);
   EXPECT_EQ(offsetof(rl_tensor, stride), 56u);
+  EXPECT_EQ(sizeof(rl_nf4), 16u + 5 * sizeof(rl_tensor));
   EXPECT_EQ(sizeof(rl_dropout), 24u);
   EXPECT_EQ(sizeof(rl_lora_segment), 24u + 4 * sizeof(rl_tensor));
   EXPECT_EQ(sizeof(rl_ppo_config), 32u);
@@ -99,6 +100,9 @@ TEST(AbiNull, Everywhere) {
                                       rl_weight_pack(nullptr, z, 0),
                                       rl_weight_view(nullptr, z),
                                       rl_linear_backward_weight(z, z, z, z),
+                                      rl_nf4_quantize(nullptr, z),
+                                      rl_nf4_dequantize(z, nullptr),
+                                      rl_weight_pack_nf4(nullptr, nullptr, 1, RL_F32),
                                       rl_lora(z, z, z, nullptr, 1, nullptr),
                                       rl_lora_backward(z, z, z, z, nullptr, 1, nullptr),
                                       rl_dropout_apply(z, z, nullptr),
@@ -211,6 +215,13 @@ TEST(AbiFuzz, GarbageIsRefusedNeverFollowed) {
     RL_CHECK(rl_weight_view(&view, &w));
     f.weights.push_back(packed);
     f.weights.push_back(view);
+    rl_nf4 four{};
+    four.rows = 3, four.cols = 4;
+    four.codes = tensor(f.buffers[1], RL_U8, {6});
+    four.absmax = tensor(f.buffers[2], RL_F32, {1});
+    rl_weight nf4 = 0;
+    RL_CHECK(rl_weight_pack_nf4(&nf4, &four, 1, dtype));
+    f.weights.push_back(nf4);
   }
   int64_t ok = 0, refused = 0;
   for (int round = 0; round < 40000; round++) {
@@ -244,11 +255,19 @@ TEST(AbiFuzz, GarbageIsRefusedNeverFollowed) {
     }
     const int32_t n = static_cast<int32_t>(segments.size());
     const rl_tensor hr = m(RL_F32, {T, 2});
+    const bool doubled = f.below(2);
+    rl_nf4 four{f.below(10) ? V : f.number(), f.below(10) ? H : f.number(), m(RL_U8, {V * H / 2}), {}, {}, {}, {}};
+    four.absmax = m(doubled ? RL_U8 : RL_F32, {1});
+    if (doubled) {
+      four.nestedCode = m(RL_F32, {256});
+      four.nestedAbsmax = m(RL_F32, {1});
+      four.offset = m(RL_F32, {1});
+    }
     const rl_ppo_config ppo{p, s, f.real(), f.real(), f.real(), f.real(), f.real(), 0};
     const rl_adamw_config adamw{p, 0.9f, 0.999f, 1e-8f, s, f.real(), static_cast<int32_t>(f.below(4)), 0};
     const rl_sample_config sample{p, static_cast<int32_t>(f.below(5)) - 1, f.below(2) ? 1.0f : s, 0, f.engine()};
     rl_status status = RL_INTERNAL;
-    switch (f.below(40)) {
+    switch (f.below(43)) {
       case 0:
         status = rl_copy(&xh, &yh);
         break;
@@ -366,6 +385,23 @@ TEST(AbiFuzz, GarbageIsRefusedNeverFollowed) {
       case 38:
         status = rl_sample(&it, maybe(at), &gw, &jt, &cu, maybe(iv), maybe(jt), &sample);
         break;
+      case 39:
+        status = rl_nf4_quantize(&four, &wv);
+        break;
+      case 40:
+        status = rl_nf4_dequantize(&wv, &four);
+        break;
+      case 41: {
+        const std::vector<rl_nf4> joined(2, four);
+        rl_weight packed = 0;
+        status = rl_weight_pack_nf4(&packed, joined.data(), static_cast<int32_t>(f.below(3)), t);
+        if (status == RL_OK) {
+          const rl_tensor wide = m(t, {T, V * (1 + f.below(2))});
+          rl_linear(&wide, &xh, packed, nullptr, 0);
+          RL_CHECK(rl_weight_free(packed));
+        }
+        break;
+      }
       default: {
         std::vector<char> host(64);
         const int64_t bytes = f.below(2) ? 64 : -f.below(4);

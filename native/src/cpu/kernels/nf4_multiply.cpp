@@ -22,8 +22,10 @@ constexpr int kVectors = 2, kRows = 6;
 constexpr int kVectors = 2, kRows = 4;
 #endif
 constexpr int64_t kColumns = kWidth * kVectors;
-/// Steps that are dequantised at a time: 64 KiB of bf16, which stay in the second-level cache with their share of X.
-constexpr int64_t kChunk = 512;
+/// Steps that are dequantised at a time: 16 KiB of bf16, which stay in the first-level cache.
+constexpr int64_t kChunk = 128;
+/// Cache lines of a tile's words.
+constexpr int64_t kTileLines = 32;
 /// Groups of so many rows take the codes straight from the words.
 constexpr int kDirectRows = 4;
 
@@ -52,19 +54,29 @@ RL_INLINE float absmax_of(const Nf4Matrix &w, const Nf4Matrix::Part &part, int64
          part.offset;
 }
 
-/// absmax * factor of 64 rows in one block of columns.
-RL_INLINE void tile_scales(float *y, const Nf4Matrix &w, int64_t panel, int64_t block, float factor) {
+/// absmax * factor of 64 rows in one block of columns; 0 for rows of padding.
+void tile_scales(float *y, const Nf4Matrix &w, int64_t panel, int64_t block, float factor) {
   const int64_t blocks = w.k / kNf4Block, at = (panel * blocks + block) * kPanel;
-  const Nf4Matrix::Part *part = w.parts();
-  for (int64_t j = 0; j < kPanel; j++) {
-    const int64_t row = panel * kPanel + j;
-    if (row >= w.n) {
-      y[j] = 0;
-      continue;
-    }
-    while (row >= part->end) part++;
-    y[j] = absmax_of(w, *part, at + j, (row - part->begin) * blocks + block) * factor;
+  if (!w.doubled) {
+    const float *absmax = static_cast<const float *>(w.absmax()) + at;
+    RL_SIMD
+    for (int64_t j = 0; j < kPanel; j++) y[j] = absmax[j] * factor;
+    return;
   }
+  const uint8_t *absmax = static_cast<const uint8_t *>(w.absmax()) + at;
+  const Nf4Matrix::Part *part = w.parts();
+  int64_t j = 0;
+  for (int64_t row = panel * kPanel; j < kPanel && row < w.n; row = part->end) {
+    while (row >= part->end) part++;
+    const float *code = w.tables() + part->nestedCode, *nested = w.tables() + part->nestedAbsmax;
+    const float offset = part->offset;
+    const int64_t end = smaller(part->end - panel * kPanel, kPanel);
+    uint64_t index = static_cast<uint64_t>((row - part->begin) * blocks + block);
+    for (; j < end; j++, index += static_cast<uint64_t>(blocks)) {
+      y[j] = (code[absmax[j]] * nested[index / kNf4NestedBlock] + offset) * factor;
+    }
+  }
+  for (; j < kPanel; j++) y[j] = 0;
 }
 
 // ---- panels in scratch memory: [steps][64], bf16 in pairs of steps --------------------------------------------------
@@ -86,19 +98,32 @@ RL_INLINE void put(bf16 *panel, int64_t step, int64_t column, float value) {
   panel[step / 2 * (2 * kPanel) + column * 2 + step % 2] = from_f32<bf16>(value);
 }
 
+/// The codes of columns [from, from + kWidth) of row `row` in the words of a tile.
+RL_INLINE vecf row_codes(const uint32_t *tile, int64_t row, int64_t from) {
+  const uint32_t *word = tile + from / 8 * kPanel + row;
+#if defined(__AVX512F__)
+  const vecu shift = {0, 16, 4, 20, 8, 24, 12, 28, 0, 16, 4, 20, 8, 24, 12, 28};
+  const __m512i low = _mm512_set1_epi32(static_cast<int32_t>(word[0]));
+  const __m512i both = _mm512_mask_broadcastd_epi32(low, 0xff00, _mm_loadu_si32(word + kPanel));
+  return nf4_codes(reinterpret_cast<vecu>(both) >> shift);
+#elif defined(__AVX2__)
+  const vecu shift = {0, 16, 4, 20, 8, 24, 12, 28};
+  return nf4_codes((vecu{} + *word) >> shift);
+#else
+  const vecu shift = {0, 16, 4, 20};
+  return nf4_codes((vecu{} + *word) >> shift >> (from % 8 * 2));
+#endif
+}
+
 /// Backward: rows [n0, n1) of 64 columns.
-template <class T>
-RL_INLINE void backward_panel(T *y, const Nf4Matrix &w, int64_t block, int64_t n0, int64_t n1) {
+void backward_panel(float *y, const Nf4Matrix &w, int64_t block, int64_t n0, int64_t n1) {
   const int64_t blocks = w.k / kNf4Block;
-  for (int64_t n = n0; n < n1; n += kPanel) {
+  for (int64_t n = n0; n < n1; n += kPanel, y += kPanel * kPanel) {
     float scales[kPanel];
     tile_scales(scales, w, n / kPanel, block, 1);
-    const uint32_t *words = w.words() + (n / kPanel * blocks + block) * 8 * kPanel;
+    const uint32_t *tile = w.words() + (n / kPanel * blocks + block) * 8 * kPanel;
     for (int64_t j = 0; j < smaller(kPanel, n1 - n); j++) {
-      for (int64_t i = 0; i < kPanel; i++) {
-        const uint32_t code = words[i / 8 * kPanel + j] >> shift_of(static_cast<int>(i % 8)) & 15u;
-        put(y, n - n0 + j, i, kNf4Codes[code] * scales[j]);
-      }
+      for (int64_t c = 0; c < kPanel; c += kWidth) store(y + j * kPanel + c, row_codes(tile, j, c) * scales[j]);
     }
   }
 }
@@ -201,11 +226,16 @@ bool has_dot_product() {
 
 /// The codes in bf16 times kCodeScale, twice: of a word's index the permutation heeds five bits, of which the highest is the
 /// next code's.
-__m512i code_words() {
-  alignas(64) bf16 table[32];
-  for (int i = 0; i < 32; i++) table[i] = from_f32<bf16>(kNf4Codes[i % 16] * kCodeScale);
-  return _mm512_load_si512(table);
-}
+struct CodeWords {
+  constexpr CodeWords() {
+    for (int i = 0; i < 32; i++) {
+      const uint32_t bits = __builtin_bit_cast(uint32_t, kNf4Codes[i % 16] * kCodeScale);
+      word[i] = static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+    }
+  }
+  alignas(64) uint16_t word[32] = {};
+};
+constexpr CodeWords kCodeWords;
 
 /// The codes in the lowest bits of the halves. (With a mask of all: GCC 12 warns of its own header otherwise.)
 RL_INLINE __m512i pair_of(vecu words, __m512i table) {
@@ -213,7 +243,7 @@ RL_INLINE __m512i pair_of(vecu words, __m512i table) {
 }
 
 void forward_panel(bf16 *y, const Nf4Matrix &w, int64_t panel, int64_t k0, int64_t k1) {
-  const __m512i table = code_words();
+  const __m512i table = _mm512_load_si512(kCodeWords.word);
   const uint32_t *words = w.words() + (panel * w.k + k0) / 8 * kPanel;
   for (int64_t g = 0; g < (k1 - k0) / 8; g++) {
     for (int64_t c = 0; c < kPanel; c += kWidth) {
@@ -222,6 +252,25 @@ void forward_panel(bf16 *y, const Nf4Matrix &w, int64_t panel, int64_t k0, int64
       for (int i = 0; i < 4; i++) {
         _mm512_storeu_si512(y + ((g * 4 + i) * kPanel + c) * 2, pair_of(eight, table));
         eight >>= 4;
+      }
+    }
+  }
+}
+
+RL_DOT void backward_panel(bf16 *y, const Nf4Matrix &w, int64_t block, int64_t n0, int64_t n1) {
+  const __m512i interleave = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22,
+                                              6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  const int64_t blocks = w.k / kNf4Block;
+  for (int64_t n = n0; n < n1; n += kPanel, y += kPanel * kPanel) {
+    float scales[kPanel];  // 0 beyond the last row
+    tile_scales(scales, w, n / kPanel, block, 1);
+    const uint32_t *tile = w.words() + (n / kPanel * blocks + block) * 8 * kPanel;
+    for (int64_t j = 0; j < smaller(kPanel, n1 - n); j += 2) {
+      for (int64_t c = 0; c < kPanel; c += kWidth) {
+        const vecf low = row_codes(tile, j, c) * scales[j], high = row_codes(tile, j + 1, c) * scales[j + 1];
+        const __m512bh pairs = _mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(high), reinterpret_cast<__m512>(low));
+        _mm512_storeu_si512(y + j * kPanel + c * 2,
+                            _mm512_maskz_permutexvar_epi16(0xffffffffu, interleave, reinterpret_cast<__m512i>(pairs)));
       }
     }
   }
@@ -271,7 +320,7 @@ RL_DOT void rows_times_panel(float *total, const bf16 *x, int64_t ldx, const bf1
 template <int R>
 RL_DOT void rows_times_words(float *total, const bf16 *x, int64_t ldx, const uint32_t *words, const float *scales,
                              int64_t steps) {
-  const __m512i table = code_words();
+  const __m512i table = _mm512_load_si512(kCodeWords.word);
   for (int64_t begin = 0; begin < steps; begin += kNf4Block) {
     __m512 sum[R][4];
 #pragma GCC unroll 8
@@ -364,6 +413,11 @@ void product(CpuDevice &device, const View &y, const View &x, const Matrix &b, c
   const int64_t panel_size = direct ? 0 : kChunk * kPanel * static_cast<int64_t>(sizeof(T)) / 4;
   const int64_t per_thread = panel_size + kChunk + m * kPanel;  // panel, scales, sums
   float *scratch = device.scratch<float>(per_thread * device.threads());
+  // The tile that holds column 0 of panel p and step s.
+  auto tile_words = [&](int64_t p, int64_t s) {
+    const int64_t row = b.from + (forward ? p * kPanel : s), column = forward ? s : p * kPanel;
+    return w.words() + (row / kPanel * w.k + column) / 8 * kPanel;
+  };
   const bool parallel = m * b.n * b.k > 100000;
 #pragma omp parallel for schedule(static) num_threads(device.threads()) if (parallel)
   for (int64_t p = 0; p < panels; p++) {
@@ -389,11 +443,17 @@ void product(CpuDevice &device, const View &y, const View &x, const Matrix &b, c
       } else {
         flat_panel(panel, w, false, column, columns, b.from + s0, b.from + s1);
       }
+      // Meanwhile the next steps' tiles come in, a share with each group of rows.
+      const int64_t next_p = s1 < b.k ? p : p + 1, next_s = s1 < b.k ? s1 : 0;
+      const bool ahead = w.tiled && next_p < panels && m > kDirectRows;
+      const int64_t lines = ahead ? smaller(kChunk, b.k - next_s) / kNf4Block * kTileLines : 0;
       const int64_t most = direct ? kDirectRows : kRows, groups = (m + most - 1) / most;
       for (int64_t g = 0; g < groups; g++) {
         const int64_t t0 = g * m / groups, t1 = (g + 1) * m / groups;
         const int rows = static_cast<int>(t1 - t0);
         const T *in = x.row<T>(t0) + s0;
+        for (int64_t l = g * lines / groups; l < (g + 1) * lines / groups; l++)
+          __builtin_prefetch(tile_words(next_p, next_s + l / kTileLines * kNf4Block) + l % kTileLines * 16, 0, 2);
         if (direct) {
           rows_times_words(rows, total + t0 * kPanel, in, x.row_stride(), w.words() + (tile * w.k + s0) / 8 * kPanel,
                            scales, steps);

@@ -22,6 +22,7 @@ import org.rlhf4j.tensor.Device;
 import org.rlhf4j.tensor.Dropout;
 import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.LoraSegment;
+import org.rlhf4j.tensor.Nf4;
 import org.rlhf4j.tensor.PpoLossConfig;
 import org.rlhf4j.tensor.SampleConfig;
 import org.rlhf4j.tensor.Scope;
@@ -115,6 +116,22 @@ final class SelfTest {
           Tensor gradW = s.zeros(DType.F32, 2, 2);
           Kernels.embeddingBackward(gradW, y, s.of(1, 1));
           return off(y, 3, 4, 1, 2) + off(gradW, 0, 0, 4, 6);
+        });
+    check(
+        "nf4_quantize, nf4_dequantize",
+        1e-6,
+        s -> {
+          Tensor w = s.zeros(DType.F32, 1, 64);
+          w.copyFrom(sparse(64, 2f, -0.1f, -2f, 1.1f));
+          Tensor back = s.allocate(DType.F32, 1, 64);
+          double error = 0;
+          for (boolean twice : new boolean[] {false, true}) {
+            Nf4 four = Nf4.allocate(s, 1, 64, twice);
+            Kernels.nf4Quantize(four, w);
+            Kernels.nf4Dequantize(back, four);
+            error += off(back, sparse(64, 2f, -0.1821000725f, -2f, 1.1252340078f));
+          }
+          return error;
         });
     check(
         "attention_decode, kv_append",
@@ -255,6 +272,11 @@ final class SelfTest {
         });
   }
 
+  /** {@code first}, then zeros. */
+  private static float[] sparse(int n, float... first) {
+    return java.util.Arrays.copyOf(first, n);
+  }
+
   private Tensor positions(Scope s, int n, int from) {
     int[] p = new int[n];
     for (int i = 0; i < n; i++) {
@@ -322,10 +344,17 @@ final class SelfTest {
     }
   }
 
+  private Weight nf4(Scope s, int rows, int columns) {
+    Nf4 four = Nf4.allocate(s, rows, columns, true);
+    Kernels.nf4Quantize(four, normal(s, rows, columns));
+    return Weight.packNf4(List.of(four), DType.F32);
+  }
+
   private void slopes() {
     try (Scope s = device.scope();
         Weight w = Weight.pack(normal(s, 24, 16));
-        Weight vocabulary = Weight.pack(normal(s, 33, 16))) {
+        Weight vocabulary = Weight.pack(normal(s, 33, 16));
+        Weight four = nf4(s, 70, 64)) {
       Parameter norm = Parameter.frozen("norm", normal(s, 16));
       Parameter score = Parameter.frozen("score", normal(s, 1, 16));
       slope("add", 5, 16, (g, x) -> Add.apply(g, x, x));
@@ -333,6 +362,7 @@ final class SelfTest {
       slope("rms_norm", 5, 16, (g, x) -> RmsNorm.apply(g, x, norm, 1e-5f, DType.F32));
       slope("swiglu", 5, 16, Swiglu::apply);
       slope("linear", 5, 16, (g, x) -> Linear.apply(g, x, w, null, null, List.of()));
+      slope("linear in NF4", 5, 64, (g, x) -> Linear.apply(g, x, four, null, null, List.of()));
       Tensor a = normal(s, 4, 16);
       Tensor b = normal(s, 24, 4);
       slope(
