@@ -12,10 +12,11 @@ namespace rl::cpu {
 
 enum class Layout : int32_t {
   panels,
-  by_column,  // plain memory, element (k, n) at n * k_total + k: a row-major W in the forward
-  by_row,     // plain memory, element (k, n) at k * n_total + n: a row-major W in the backward
-  nf4,        // data is an Nf4Matrix W: the forward, with W's rows from `from` on
-  nf4_by_row  // the same in the backward
+  panels_by_row,  // the panels of W^T for B = W, which multiply turns one at a time: no second copy is kept
+  by_column,      // plain memory, element (k, n) at n * k_total + k: a row-major W in the forward
+  by_row,         // plain memory, element (k, n) at k * n_total + n: a row-major W in the backward
+  nf4,            // data is an Nf4Matrix W: the forward, with W's rows from `from` on
+  nf4_by_row      // the same in the backward
 };
 
 /// B of Y = X B, [k,n].
@@ -29,7 +30,7 @@ struct Matrix {
 };
 
 constexpr int64_t kPanel = 64;
-/// Rows of W that one piece of the backward's copy covers; heads walk the vocabulary in such steps.
+/// Rows of W that a product of the backward takes at most, so that a panel that was turned stays in the second-level cache.
 constexpr int64_t kBackwardRows = 4096;
 
 /// The contraction's length in a panel.
@@ -47,24 +48,21 @@ void fill_panels(void *panels, const Matrix &plain, int threads);
 
 class CpuWeight final : public Weight {
  public:
-  CpuWeight(CpuDevice &device, View w, bool packed, bool for_backward);
+  CpuWeight(CpuDevice &device, View w, bool packed);
   CpuWeight(CpuDevice &device, std::unique_ptr<const Nf4Matrix> nf4, int32_t dtype);
   ~CpuWeight() override;
 
   /// W[from:to]^T, of y = x W^T. `from` is a multiple of kPanel.
   Matrix forward(int64_t from, int64_t to) const;
   Matrix forward() const { return forward(0, n); }
-  /// W[from:to], of gradX = gradY W. `from` is a multiple of kBackwardRows, and `to` the next one or n.
+  /// W[from:to], of gradX = gradY W. `from` is a multiple of kPanel, and `to` too or n.
   Matrix backward(int64_t from, int64_t to) const;
 
  private:
-  void prepare_backward() const;
-
   CpuDevice &device_;
   const void *plain_ = nullptr;  // of a view
   std::unique_ptr<const Nf4Matrix> nf4_;
-  void *forward_ = nullptr;           // panels
-  mutable void *backward_ = nullptr;  // panels of W in pieces of kBackwardRows rows, made when first wanted
+  void *panels_ = nullptr;
 };
 
 inline const CpuWeight &cpu(const Weight &weight) { return static_cast<const CpuWeight &>(weight); }

@@ -197,6 +197,40 @@ RL_INLINE void finish(Y *y, const float *sum, int64_t n, const float *bias, bool
   }
 }
 
+/// Panel p of B = W [k,n] from the panels of W^T, by squares of 64 by 64, which stay in the first-level cache. bf16 of both
+/// lie in pairs of the contraction: two numbers of two rows are a square of their own.
+void turn_panel(bf16 *out, const Matrix &b, int64_t p) {
+  const int64_t stride = padded_k(b.n, RL_BF16) * kPanel, begin = p * kPanel * kPanel;
+  const int64_t pairs = (stride - begin < kPanel * kPanel ? stride - begin : kPanel * kPanel) / kPanel / 2;
+  if (pairs < kPanel / 2) __builtin_memset(out, 0, static_cast<size_t>((b.k + 1) / 2 * kPanel * 4));
+  for (int64_t i0 = 0; i0 < b.k; i0 += kPanel) {
+    const char *square = static_cast<const char *>(b.data) + (i0 / kPanel * stride + begin) * 2;
+    char *target = reinterpret_cast<char *>(out + i0 * kPanel);
+    const int64_t rows = b.k - i0 < kPanel ? b.k - i0 : kPanel;
+    for (int64_t j = 0; j < pairs; j++) {
+      for (int64_t i = 0; i < rows; i += 2) {
+        uint32_t two[2];
+        __builtin_memcpy(two, square + (j * kPanel + i) * 4, 8);
+        const uint32_t turned[2] = {(two[0] & 0xffffu) | two[1] << 16, two[0] >> 16 | (two[1] & 0xffff0000u)};
+        __builtin_memcpy(target + (i / 2 * kPanel + j * 2) * 4, turned, 8);
+      }
+    }
+  }
+}
+
+void turn_panel(float *out, const Matrix &b, int64_t p) {
+  const int64_t stride = padded_k(b.n, RL_F32) * kPanel, begin = p * kPanel * kPanel;
+  const int64_t columns = (stride - begin < kPanel * kPanel ? stride - begin : kPanel * kPanel) / kPanel;
+  if (columns < kPanel) __builtin_memset(out, 0, static_cast<size_t>(b.k * kPanel) * 4);
+  for (int64_t i0 = 0; i0 < b.k; i0 += kPanel) {
+    const float *square = static_cast<const float *>(b.data) + i0 / kPanel * stride + begin;
+    const int64_t rows = b.k - i0 < kPanel ? b.k - i0 : kPanel;
+    for (int64_t j = 0; j < columns; j++) {
+      for (int64_t i = 0; i < rows; i++) out[(i0 + i) * kPanel + j] = square[j * kPanel + i];
+    }
+  }
+}
+
 template <class T, class Y>
 void multiply_panels(CpuDevice &device, const View &y, const View &x, const Matrix &b, const float *bias,
                      bool accumulate) {
@@ -209,28 +243,37 @@ void multiply_panels(CpuDevice &device, const View &y, const View &x, const Matr
 #else
   const bool dot = false;
 #endif
+  const bool turned = b.layout == Layout::panels_by_row;
+  T *scratch = turned ? device.scratch<T>(kp * kPanel * device.threads()) : nullptr;
   const bool parallel = m * b.n * k > 100000;
-#pragma omp parallel for schedule(static) num_threads(device.threads()) if (parallel)
-  for (int64_t task = 0; task < panels * blocks; task++) {
-    const int64_t p = task / blocks, block = task % blocks;
-    const int64_t begin = block * m / blocks, end = (block + 1) * m / blocks;
-    const int64_t width = b.n - p * kPanel < kPanel ? b.n - p * kPanel : kPanel;
-    alignas(64) float out[kRows * kPanel];
-    const int64_t groups = (end - begin + kRows - 1) / kRows;
-    for (int64_t g = 0; g < groups; g++) {
-      const int64_t t0 = begin + g * (end - begin) / groups, t1 = begin + (g + 1) * (end - begin) / groups;
-      panel_rows(static_cast<int>(t1 - t0), out, x.row<T>(t0), x.row_stride(), data + p * kPanel * kp, steps, kp,
-                 {g, groups}, dot);
-      for (int64_t t = t0; t < t1; t++) {
-        finish(y.row<Y>(t) + p * kPanel, out + (t - t0) * kPanel, width, bias ? bias + p * kPanel : nullptr,
-               accumulate);
+#pragma omp parallel num_threads(device.threads()) if (parallel)
+  {
+    T *mine = scratch + (turned ? kp * kPanel * omp_get_thread_num() : 0);
+    int64_t ready = -1;  // the panel that lies in `mine`
+#pragma omp for schedule(static)
+    for (int64_t task = 0; task < panels * blocks; task++) {
+      const int64_t p = task / blocks, block = task % blocks;
+      const int64_t begin = block * m / blocks, end = (block + 1) * m / blocks;
+      const int64_t width = b.n - p * kPanel < kPanel ? b.n - p * kPanel : kPanel;
+      if (turned && p != ready) turn_panel(mine, b, ready = p);
+      const T *panel = turned ? mine : data + p * kPanel * kp;
+      alignas(64) float out[kRows * kPanel];
+      const int64_t groups = (end - begin + kRows - 1) / kRows;
+      for (int64_t g = 0; g < groups; g++) {
+        const int64_t t0 = begin + g * (end - begin) / groups, t1 = begin + (g + 1) * (end - begin) / groups;
+        panel_rows(static_cast<int>(t1 - t0), out, x.row<T>(t0), x.row_stride(), panel, steps, turned ? 0 : kp,
+                   {g, groups}, dot);
+        for (int64_t t = t0; t < t1; t++) {
+          finish(y.row<Y>(t) + p * kPanel, out + (t - t0) * kPanel, width, bias ? bias + p * kPanel : nullptr,
+                 accumulate);
+        }
       }
     }
   }
 }
 
 void by_panels(CpuDevice &device, const View &y, View x, Matrix b, const float *bias, bool accumulate) {
-  if (b.layout != Layout::panels) {
+  if (b.layout != Layout::panels && b.layout != Layout::panels_by_row) {
     char *packed = device.scratch<char>(panels_size(b.k, b.n, b.dtype) * (b.dtype == RL_BF16 ? 2 : 4));
     fill_panels(packed, b, device.threads());
     b.data = packed;

@@ -33,6 +33,15 @@ public final class ConvertedTensor implements StoredTensor {
         stored.name(), stored, new long[] {shape[1], shape[0]}, v -> transpose(v, shape));
   }
 
+  /** The values of a matrix of {@code shape} [n, m] as those of [m, n], converted at each read. */
+  public static FloatSource transposed(FloatSource values, long[] shape) {
+    return (first, count, into, offset) -> {
+      float[] all = new float[Math.toIntExact(shape[0] * shape[1])];
+      values.read(0, all.length, all, 0);
+      System.arraycopy(transpose(all, shape), (int) first, into, offset, count);
+    };
+  }
+
   /** Every element with {@code addend} added. */
   public static StoredTensor plus(StoredTensor stored, float addend) {
     return new ConvertedTensor(stored.name(), stored, stored.shape(), v -> plus(v, addend));
@@ -106,5 +115,11 @@ public final class ConvertedTensor implements StoredTensor {
   public void read(long first, int count, float[] into, int offset) {
     Objects.checkFromIndexSize(first, count, elements());
     System.arraycopy(values(), (int) first, into, offset, count);
+  }
+
+  @Override
+  public synchronized void unload() {
+    kept.clear();
+    inner.unload();
   }
 }

@@ -46,6 +46,27 @@ public enum FloatType {
     throw new InputException("dtype '" + name + "': expected f32, f16 or bf16");
   }
 
+  /** The same values, each rounded to this type. */
+  public FloatSource rounding(FloatSource values) {
+    return switch (this) {
+      case F32 -> values;
+      case F16 ->
+          (first, count, into, offset) -> {
+            values.read(first, count, into, offset);
+            for (int i = offset; i < offset + count; i++) {
+              into[i] = Float.float16ToFloat(Float.floatToFloat16(into[i]));
+            }
+          };
+      case BF16 ->
+          (first, count, into, offset) -> {
+            values.read(first, count, into, offset);
+            for (int i = offset; i < offset + count; i++) {
+              into[i] = Float.intBitsToFloat(bf16(into[i]) << 16);
+            }
+          };
+    };
+  }
+
   /** Writes {@code count} values to {@code dst[at …]}, little-endian. */
   void encode(float[] src, int count, byte[] dst, int at) {
     for (int i = 0; i < count; i++) {

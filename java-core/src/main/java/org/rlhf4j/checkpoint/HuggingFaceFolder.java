@@ -35,9 +35,10 @@ final class HuggingFaceFolder extends ModelFiles {
           folder, "expected config.json in the model folder, found " + listing(folder) + hint);
     }
     ObjectNode json = Json.readObject(config);
+    BitsAndBytes.checkConfig(config, json);
     TensorFile weights = openWeights(folder);
     try {
-      return new HuggingFaceFolder(folder, json, weights);
+      return new HuggingFaceFolder(folder, json, BitsAndBytes.join(weights));
     } catch (RuntimeException e) {
       weights.close();
       throw e;

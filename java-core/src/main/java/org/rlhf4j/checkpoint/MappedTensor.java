@@ -31,6 +31,11 @@ record MappedTensor(String name, StorageType type, long[] shape, long elements, 
   }
 
   @Override
+  public void unload() {
+    bytes.unload();
+  }
+
+  @Override
   public void read(long first, int count, float[] into, int offset) {
     Objects.checkFromIndexSize(first, count, elements);
     Objects.checkFromIndexSize(offset, count, into.length);

@@ -130,6 +130,16 @@ public abstract sealed class ModelFiles implements AutoCloseable
         .orElseThrow(() -> InputException.at(path, "expected tensors, found none"));
   }
 
+  /** How the matrices are stored. GGUF's block formats are dequantised as they are read: NONE. */
+  public Quantization quantization() {
+    return Quantization.of(tensors().values());
+  }
+
+  /** Whether the model brought a tokenizer: without one, only token ids can be given. */
+  public boolean hasTokenizer() {
+    return isGguf() || Files.isRegularFile(path.resolve("tokenizer.json"));
+  }
+
   /** The model's tokenizer, loaded on the first call. Owned by this object. */
   public synchronized Tokenizer tokenizer() {
     if (tokenizer == null) {

@@ -26,28 +26,29 @@ public final class ModelFolderWriter {
 
   private ModelFolderWriter() {}
 
-  /** The whole model, its weights cast to {@code type}. */
-  public static void write(ModelFiles model, Path folder, FloatType type) throws IOException {
-    writeWeights(
-        folder,
-        model.tensors().values().stream().map(t -> TensorToWrite.of(t, type)).toList(),
-        SHARD_BYTES);
-    writeConfiguration(model, folder, type);
-  }
-
-  /** Everything but the weights. */
-  public static void writeConfiguration(ModelFiles model, Path folder, FloatType type)
-      throws IOException {
+  /**
+   * Everything but the weights.
+   *
+   * @param type of all weights that are not quantised, and of products
+   * @param quantization of the weights that lie beside; not AUTO
+   */
+  public static void writeConfiguration(
+      ModelFiles model, Path folder, FloatType type, Quantization quantization) throws IOException {
     Files.createDirectories(folder);
     ObjectNode config = model.config().deepCopy();
     config.put(config.has("dtype") ? "dtype" : "torch_dtype", type.torchName());
-    config.remove("quantization_config"); // of the stored weights, which are plain numbers now
+    config.remove("quantization_config"); // of the weights as they were stored
+    if (quantization.isNf4()) {
+      config.set("quantization_config", BitsAndBytes.config(quantization.isNested(), type));
+    }
     expressFactors(config);
     AtomicFile.write(folder.resolve("config.json"), pretty(config));
     if (!model.generationConfig().isEmpty()) {
       AtomicFile.write(folder.resolve("generation_config.json"), pretty(model.generationConfig()));
     }
-    writeTokenizer(model, folder);
+    if (model.hasTokenizer()) {
+      writeTokenizer(model, folder);
+    }
   }
 
   /** The tokenizer's files alone: an adapter's folder has them too. */

@@ -30,6 +30,11 @@ record RenamedTensor(String name, StoredTensor inner) implements StoredTensor {
   }
 
   @Override
+  public void unload() {
+    inner.unload();
+  }
+
+  @Override
   public void read(long first, int count, float[] into, int offset) {
     inner.read(first, count, into, offset);
   }

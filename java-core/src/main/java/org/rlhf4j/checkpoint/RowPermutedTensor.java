@@ -66,6 +66,11 @@ record RowPermutedTensor(String name, StoredTensor inner, LongUnaryOperator sour
   }
 
   @Override
+  public void unload() {
+    inner.unload();
+  }
+
+  @Override
   public void read(long first, int count, float[] into, int offset) {
     Objects.checkFromIndexSize(first, count, elements());
     Objects.checkFromIndexSize(offset, count, into.length);

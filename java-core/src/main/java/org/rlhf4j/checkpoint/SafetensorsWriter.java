@@ -21,8 +21,6 @@ public final class SafetensorsWriter {
   /** What transformers and PEFT expect to find. */
   private static final Map<String, String> PYTORCH = Map.of("format", "pt");
 
-  private static final int CHUNK = 256 * 1024;
-
   private SafetensorsWriter() {}
 
   /**
@@ -43,16 +41,8 @@ public final class SafetensorsWriter {
               ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN).putLong(0, header.length);
           writeFully(channel, length);
           writeFully(channel, ByteBuffer.wrap(header));
-          float[] values = new float[CHUNK];
-          byte[] bytes = new byte[CHUNK * 4];
           for (TensorToWrite tensor : tensors) {
-            long elements = Shapes.elements(tensor.shape());
-            for (long first = 0; first < elements; first += CHUNK) {
-              int count = (int) Math.min(CHUNK, elements - first);
-              tensor.values().read(first, count, values, 0);
-              tensor.type().encode(values, count, bytes, 0);
-              writeFully(channel, ByteBuffer.wrap(bytes, 0, count * tensor.type().bytes()));
-            }
+            tensor.content().writeTo(channel);
           }
         });
   }
@@ -72,7 +62,7 @@ public final class SafetensorsWriter {
         throw new IllegalArgumentException("two tensors are named '" + tensor.name() + "'");
       }
       ObjectNode node = header.putObject(tensor.name());
-      node.put("dtype", tensor.type().name());
+      node.put("dtype", tensor.dtype());
       ArrayNode shape = node.putArray("shape");
       for (long dimension : tensor.shape()) {
         shape.add(dimension);

@@ -31,6 +31,12 @@ public interface StoredTensor extends FloatSource {
   MemorySegment bytes();
 
   /**
+   * Gives the pages that were read back to the system, to be called when a tensor is done with: a
+   * model that is loaded never lies in memory twice. Reading goes on to work.
+   */
+  void unload();
+
+  /**
    * Converts (and dequantises) elements {@code [first, first + count)} in row-major order to f32,
    * at any alignment.
    *

@@ -46,4 +46,7 @@ public record SyntheticTensor(String name, long... shape) implements StoredTenso
       into[offset + i] = (int) (z >>> 32) * (SPREAD / 0x1p31f);
     }
   }
+
+  @Override
+  public void unload() {}
 }

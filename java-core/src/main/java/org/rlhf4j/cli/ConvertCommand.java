@@ -4,14 +4,21 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.Callable;
+import java.util.function.Function;
+import java.util.stream.Collectors;
 import org.rlhf4j.InputException;
+import org.rlhf4j.checkpoint.BitsAndBytes;
+import org.rlhf4j.checkpoint.ConvertedTensor;
+import org.rlhf4j.checkpoint.FloatSource;
 import org.rlhf4j.checkpoint.FloatType;
 import org.rlhf4j.checkpoint.ModelFiles;
 import org.rlhf4j.checkpoint.ModelFolderWriter;
+import org.rlhf4j.checkpoint.Nf4Tensor;
+import org.rlhf4j.checkpoint.Quantization;
 import org.rlhf4j.checkpoint.StoredTensor;
 import org.rlhf4j.checkpoint.TensorToWrite;
 import org.rlhf4j.lora.LoraAdapter;
@@ -19,9 +26,11 @@ import org.rlhf4j.lora.MergedTensor;
 import org.rlhf4j.lora.PeftAdapter;
 import org.rlhf4j.nn.CausalLm;
 import org.rlhf4j.nn.ModelConfig;
+import org.rlhf4j.nn.Nf4Matrices;
 import org.rlhf4j.nn.Policy;
 import org.rlhf4j.nn.families.Families;
 import org.rlhf4j.report.AtomicFolder;
+import org.rlhf4j.report.Log;
 import org.rlhf4j.tensor.Device;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -29,7 +38,8 @@ import picocli.CommandLine.Option;
 
 @Command(
     name = "convert",
-    description = "GGUF to a Hugging Face folder; merges an adapter into its base; casts.",
+    description =
+        "GGUF to a Hugging Face folder; merges an adapter into its base; casts; quantises.",
     mixinStandardHelpOptions = true)
 final class ConvertCommand implements Callable<Integer> {
   @Mixin private CommonOptions common;
@@ -50,19 +60,32 @@ final class ConvertCommand implements Callable<Integer> {
   @Option(names = "--out", paramLabel = "DIR", required = true, description = "a new folder")
   private Path out;
 
+  @Option(
+      names = "--quantization",
+      paramLabel = "auto|none|nf4|nf4-double",
+      description =
+          "of the layers' matrices; auto: as the model has them, with --adapter none (default: ${DEFAULT-VALUE})")
+  private String quantization = Quantization.AUTO.text();
+
   @Override
   public Integer call() throws IOException {
     common.configureLog();
+    Quantization asked = Quantization.parse(quantization);
     if (Files.exists(out)) {
       throw InputException.at(out, "expected a new folder for --out, found one that exists");
     }
-    try (ModelFiles files = ModelFiles.open(model)) {
+    try (ModelFiles files = ModelFiles.open(model);
+        Device device = Device.cpu(common.threads);
+        LoraAdapter lora = adapter == null ? null : adapter(files, device)) {
       FloatType type = type(files);
-      if (adapter == null) {
-        AtomicFolder.write(out, work -> ModelFolderWriter.write(files, work, type));
-      } else {
-        writeMerged(files, type);
-      }
+      Quantization target = target(files, asked);
+      List<TensorToWrite> tensors = tensors(files, device, lora, type, asked, target);
+      AtomicFolder.write(
+          out,
+          work -> {
+            ModelFolderWriter.writeWeights(work, tensors, ModelFolderWriter.SHARD_BYTES);
+            ModelFolderWriter.writeConfiguration(files, work, type, target);
+          });
     }
     if (common.json) {
       Output.json(Map.of("out", out.toString()));
@@ -83,33 +106,81 @@ final class ConvertCommand implements Callable<Integer> {
         : stored.equals("F16") ? FloatType.F16 : FloatType.BF16;
   }
 
-  private void writeMerged(ModelFiles files, FloatType type) throws IOException {
-    ModelConfig config = Families.config(files.config(), model.toString());
-    try (Device device = Device.cpu(common.threads);
-        LoraAdapter lora =
-            PeftAdapter.load(
-                device,
-                adapter,
-                CausalLm.modules(config),
-                Policy.valueHead(config),
-                java.util.Set.of(),
-                false)) {
-      Map<String, String> modules = new HashMap<>(); // by the names in the file
-      lora.modules().keySet().forEach(m -> modules.put(files.tensor(m + ".weight").name(), m));
-      List<TensorToWrite> tensors = new ArrayList<>();
-      for (StoredTensor t : files.tensors().values()) {
-        String module = modules.get(t.name());
-        tensors.add(
-            module != null
-                ? new TensorToWrite(t.name(), type, t.shape(), MergedTensor.of(t, lora, module))
-                : TensorToWrite.of(t, type));
-      }
-      AtomicFolder.write(
-          out,
-          work -> {
-            ModelFolderWriter.writeWeights(work, tensors, ModelFolderWriter.SHARD_BYTES);
-            ModelFolderWriter.writeConfiguration(files, work, type);
-          });
+  /** What the new folder says of its weights. */
+  private Quantization target(ModelFiles files, Quantization asked) {
+    if (asked != Quantization.AUTO || !files.quantization().isNf4()) {
+      return asked == Quantization.AUTO ? Quantization.NONE : asked;
     }
+    if (adapter == null) {
+      return files.quantization();
+    }
+    Log.of(ConvertCommand.class)
+        .info(
+            "the base is stored as {}: it is dequantised, and what the adapter adds is not quantised"
+                + " (--quantization {} does that, with a loss of its own)",
+            files.quantization().text(),
+            files.quantization().text());
+    return Quantization.NONE;
+  }
+
+  private LoraAdapter adapter(ModelFiles files, Device device) {
+    ModelConfig config = Families.config(files.config(), model.toString());
+    return PeftAdapter.load(
+        device, adapter, CausalLm.modules(config), Policy.valueHead(config), Set.of(), false);
+  }
+
+  /** The linear layers by what the file calls their matrices. */
+  private Map<String, LoraAdapter.Module> modules(ModelFiles files) {
+    ModelConfig config = Families.config(files.config(), model.toString());
+    return CausalLm.modules(config).stream()
+        .collect(
+            Collectors.toMap(m -> files.tensor(m.name() + ".weight").name(), Function.identity()));
+  }
+
+  private List<TensorToWrite> tensors(
+      ModelFiles files,
+      Device device,
+      LoraAdapter lora,
+      FloatType type,
+      Quantization asked,
+      Quantization target) {
+    Map<String, LoraAdapter.Module> modules =
+        lora != null || asked.isNf4() ? modules(files) : Map.of();
+    List<TensorToWrite> tensors = new ArrayList<>();
+    for (StoredTensor t : files.tensors().values()) {
+      LoraAdapter.Module module = modules.get(t.name());
+      boolean merged = lora != null && module != null && lora.hasModule(module.name());
+      FloatSource values = merged ? MergedTensor.of(t, lora, module.name()) : t;
+      Nf4Tensor stored = !merged && t instanceof Nf4Tensor q ? q : null;
+      if (target.isNf4() && stored != null) {
+        tensors.addAll(
+            BitsAndBytes.split(
+                t.name(), t.shape(), target.isNested(), stored.original(), () -> stored));
+      } else if (target.isNf4() && module != null) {
+        tensors.addAll(quantised(device, t, values, module, type, target.isNested()));
+      } else {
+        tensors.add(new TensorToWrite(t.name(), type, t.shape(), values));
+      }
+    }
+    return tensors;
+  }
+
+  /** A matrix is quantised as [out, in], whichever way it was stored. */
+  private static List<TensorToWrite> quantised(
+      Device device,
+      StoredTensor t,
+      FloatSource values,
+      LoraAdapter.Module module,
+      FloatType type,
+      boolean nested) {
+    long[] shape = {module.out(), module.in()};
+    FloatSource rows =
+        module.fanInFanOut() ? ConvertedTensor.transposed(values, t.shape()) : values;
+    return BitsAndBytes.split(
+        t.name(),
+        shape,
+        nested,
+        type,
+        () -> Nf4Matrices.quantise(device, t.name(), shape, rows, type, nested));
   }
 }

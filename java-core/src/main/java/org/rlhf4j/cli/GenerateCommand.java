@@ -56,7 +56,7 @@ final class GenerateCommand implements Callable<Integer> {
   public Integer call() {
     common.configureLog();
     check();
-    try (LoadedModel model = LoadedModel.open(input.model, common);
+    try (LoadedModel model = LoadedModel.open(input, common);
         LoraAdapter adapter = model.adapter(input.adapter, false)) {
       List<int[]> prompts = input.prompts(model, chat, system, maxNewTokens);
       GenerationConfig config =

@@ -6,6 +6,7 @@ import java.util.ArrayList;
 import java.util.List;
 import org.rlhf4j.InputException;
 import org.rlhf4j.checkpoint.ModelFiles;
+import org.rlhf4j.checkpoint.Quantization;
 import org.rlhf4j.data.Dataset;
 import org.rlhf4j.data.ReadOptions;
 import org.rlhf4j.data.Text;
@@ -24,6 +25,13 @@ public final class InputOptions {
       paramLabel = "PATH",
       description = "a Hugging Face folder or a GGUF file")
   Path model;
+
+  @Option(
+      names = "--quantization",
+      paramLabel = "auto|none|nf4|nf4-double",
+      description =
+          "of the base's matrices; auto: as the model has them (default: ${DEFAULT-VALUE})")
+  String quantization = Quantization.AUTO.text();
 
   @Option(names = "--adapter", paramLabel = "DIR", description = "an adapter in PEFT's format")
   Path adapter;

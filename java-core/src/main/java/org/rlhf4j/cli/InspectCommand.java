@@ -12,6 +12,7 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.Callable;
 import org.rlhf4j.InputException;
+import org.rlhf4j.checkpoint.BitsAndBytes;
 import org.rlhf4j.checkpoint.ModelFiles;
 import org.rlhf4j.checkpoint.SafetensorsFile;
 import org.rlhf4j.checkpoint.StoredTensor;
@@ -76,6 +77,9 @@ final class InspectCommand implements Callable<Integer> {
           start(files.isGguf() ? "gguf" : "model", what, files.tensors());
       JsonNode config = files.config();
       document.put("model_type", config.path("model_type").asText());
+      if (files.quantization().isNf4()) {
+        document.put("quantization", files.quantization().text());
+      }
       document.put("config", config);
       document.put("eos_token_ids", files.eosIds());
       return document;
@@ -91,7 +95,7 @@ final class InspectCommand implements Callable<Integer> {
 
   private Map<String, Object> file(String kind, Path what, Path file) {
     try (SafetensorsFile opened = SafetensorsFile.open(file)) {
-      return start(kind, what, opened.tensors());
+      return start(kind, what, BitsAndBytes.join(opened).tensors());
     }
   }
 

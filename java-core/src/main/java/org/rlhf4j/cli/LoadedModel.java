@@ -5,7 +5,7 @@ import java.util.List;
 import java.util.Set;
 import org.rlhf4j.InputException;
 import org.rlhf4j.checkpoint.ModelFiles;
-import org.rlhf4j.config.RuntimeConfig;
+import org.rlhf4j.checkpoint.Quantization;
 import org.rlhf4j.config.StageConfig;
 import org.rlhf4j.graph.Parameters;
 import org.rlhf4j.lora.LoraAdapter;
@@ -34,10 +34,16 @@ final class LoadedModel implements AutoCloseable {
   /**
    * Loads {@code --model}.
    *
+   * @param quantization of a base that is not trained
    * @param trainable every parameter is to be trained, not an adapter
    */
   static LoadedModel open(
-      Path model, String deviceName, int threads, String dtype, boolean trainable) {
+      Path model,
+      String deviceName,
+      int threads,
+      String dtype,
+      Quantization quantization,
+      boolean trainable) {
     if (model == null) {
       throw new InputException(
           "--model: expected a Hugging Face folder or a GGUF file, found nothing");
@@ -48,10 +54,18 @@ final class LoadedModel implements AutoCloseable {
       ModelConfig config = Families.config(files.config(), model.toString());
       device = Devices.open(deviceName, threads);
       DType type = dtype(dtype, files);
+      if (trainable && quantization == Quantization.AUTO && files.quantization().isNf4()) {
+        throw InputException.at(
+            model,
+            "is stored as "
+                + files.quantization().text()
+                + ", which cannot be trained whole; quantization: none dequantises it, training:"
+                + " lora trains an adapter on it as it is");
+      }
       CausalLm lm =
           trainable
               ? CausalLm.trainable(device, config, type, files::tensor)
-              : CausalLm.frozen(device, config, type, files::tensor);
+              : CausalLm.frozen(device, config, type, quantization, files::tensor);
       files.closeWeights();
       device.trim(); // what loading needed is of sizes that nothing else asks for
       return new LoadedModel(device, files, lm);
@@ -64,20 +78,24 @@ final class LoadedModel implements AutoCloseable {
     }
   }
 
-  static LoadedModel open(Path model, CommonOptions options) {
-    return open(model, options.device, options.threads, options.dtype, false);
+  static LoadedModel open(InputOptions input, CommonOptions options) {
+    return open(
+        input.model,
+        options.device,
+        options.threads,
+        options.dtype,
+        Quantization.parse(input.quantization),
+        false);
   }
 
   /** Loads what a stage's configuration names. */
   static LoadedModel open(StageConfig config, boolean trainable) {
-    if (config.runtime().quantization() != RuntimeConfig.Quantization.NONE) {
-      throw config.settings().problem("quantization", "this version has 'none' only");
-    }
     return open(
         config.paths().requiredModel(),
         config.runtime().device(),
         config.runtime().threads(),
         config.runtime().precision().name().toLowerCase(java.util.Locale.ROOT),
+        config.runtime().quantization(),
         trainable);
   }
 
@@ -106,20 +124,15 @@ final class LoadedModel implements AutoCloseable {
 
   /** Whether the model brought a tokenizer: without one, only token ids can be given. */
   boolean hasTokenizer() {
-    return hasTokenizer(files);
+    return files.hasTokenizer();
   }
 
   Tokenizer tokenizerOrNull() {
     return tokenizerOrNull(files);
   }
 
-  private static boolean hasTokenizer(ModelFiles files) {
-    return files.isGguf()
-        || java.nio.file.Files.isRegularFile(files.path().resolve("tokenizer.json"));
-  }
-
   static Tokenizer tokenizerOrNull(ModelFiles files) {
-    return hasTokenizer(files) ? files.tokenizer() : null;
+    return files.hasTokenizer() ? files.tokenizer() : null;
   }
 
   ModelConfig config() {

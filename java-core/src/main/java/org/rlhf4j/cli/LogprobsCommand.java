@@ -37,7 +37,7 @@ final class LogprobsCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     common.configureLog();
-    try (LoadedModel model = LoadedModel.open(input.model, common);
+    try (LoadedModel model = LoadedModel.open(input, common);
         LoraAdapter adapter = model.adapter(input.adapter, false)) {
       input.requireValueHead(values);
       List<int[]> sequences = input.sequences(model);

@@ -25,7 +25,7 @@ final class ScoreCommand implements Callable<Integer> {
       throw new InputException(
           "--adapter: expected the reward model's adapter folder, found nothing");
     }
-    try (LoadedModel model = LoadedModel.open(input.model, common)) {
+    try (LoadedModel model = LoadedModel.open(input, common)) {
       RewardModel reward = model.rewardModel(input.adapter, false);
       try (LoraAdapter owned = reward.adapter()) {
         List<int[]> sequences = input.sequences(model);

@@ -7,6 +7,7 @@ import java.util.Map;
 import org.rlhf4j.algorithms.SftTrainer;
 import org.rlhf4j.checkpoint.FloatType;
 import org.rlhf4j.checkpoint.ModelFolderWriter;
+import org.rlhf4j.checkpoint.Quantization;
 import org.rlhf4j.config.Command;
 import org.rlhf4j.config.Settings;
 import org.rlhf4j.config.SftConfig;
@@ -90,7 +91,7 @@ final class SftCommand extends TrainingCommand {
     FloatType type = FloatType.valueOf(model.lm().dtype().name());
     ModelFolderWriter.writeWeights(
         folder, ParameterFiles.tensors(model.lm(), type), ModelFolderWriter.SHARD_BYTES);
-    ModelFolderWriter.writeConfiguration(model.files(), folder, type);
+    ModelFolderWriter.writeConfiguration(model.files(), folder, type, Quantization.NONE);
   }
 
   @Override

@@ -2,6 +2,7 @@ package org.rlhf4j.config;
 
 import java.util.ArrayList;
 import java.util.List;
+import org.rlhf4j.checkpoint.Quantization;
 
 /**
  * What single keys cannot say: rules between keys, and combinations that are allowed but do harm.
@@ -34,10 +35,6 @@ final class Checks {
     if (!s.text("device").matches("cpu|cuda(:[0-9]{1,3})?|auto")) {
       throw s.problem("device", "expected cpu|cuda[:N]|auto, found '" + s.text("device") + "'");
     }
-    if (!s.text("quantization").equals("none")) {
-      throw s.problem(
-          "quantization", s.text("quantization") + " is not supported yet; expected none");
-    }
     if (s.integer("max_steps") == 0) {
       throw s.problem("max_steps", "expected -1 or a whole number >= 1, found '0'");
     }
@@ -52,6 +49,13 @@ final class Checks {
   private void sft() {
     if (s.text("training").equals("lora")) {
       return;
+    }
+    if (Quantization.parse(s.text("quantization")).isNf4()) {
+      throw s.problem(
+          "quantization",
+          s.text("quantization")
+              + " is for a frozen base, and training: full trains its matrices; expected none, or"
+              + " training: lora");
     }
     if (s.number("learning_rate") > 1e-4) {
       warn(

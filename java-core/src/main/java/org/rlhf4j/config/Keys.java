@@ -37,9 +37,12 @@ public final class Keys {
           Key.of("dtype", CHOICE, "storage of weights and activations")
               .orElse("auto")
               .oneOf("f32", "bf16", "auto"),
-          Key.of("quantization", CHOICE, "storage of the frozen base's matrices")
-              .orElse("none")
-              .oneOf("none", "nf4", "nf4-double"),
+          Key.of(
+                  "quantization",
+                  CHOICE,
+                  "storage of the frozen base's matrices; auto: as the model has them")
+              .orElse("auto")
+              .oneOf("auto", "none", "nf4", "nf4-double"),
           Key.of("gradient_checkpointing", FLAG, "recompute activations in the backward pass")
               .orElse(false),
           Key.of("seed", LONG, "of dropout, sampling, shuffling and initial weights").orElse(42L),

@@ -8,6 +8,8 @@ import java.util.SplittableRandom;
 import java.util.function.Function;
 import java.util.stream.Collectors;
 import org.rlhf4j.InputException;
+import org.rlhf4j.checkpoint.Nf4Tensor;
+import org.rlhf4j.checkpoint.Quantization;
 import org.rlhf4j.checkpoint.StoredTensor;
 import org.rlhf4j.graph.Add;
 import org.rlhf4j.graph.Attention;
@@ -65,7 +67,7 @@ public final class CausalLm implements AutoCloseable {
       layers.add(new DecoderLayer(config, store, i));
     }
     finalNorm = Norm.of(store, config.norm(), ends.finalNorm(), store.dtype());
-    head = store.matrix(List.of(ends.headWeight()));
+    head = store.head(ends.headWeight());
     headGrad = store.matrixGrad(List.of(ends.headWeight()));
   }
 
@@ -87,8 +89,21 @@ public final class CausalLm implements AutoCloseable {
    */
   public static CausalLm frozen(
       Device device, ModelConfig config, DType dtype, Function<String, StoredTensor> source) {
+    return frozen(device, config, dtype, Quantization.AUTO, source);
+  }
+
+  /**
+   * As {@link #frozen(Device, ModelConfig, DType, Function)}, with the matrices of the layers
+   * quantised one after the other as they are read. Embedding, head, norms and biases are not.
+   */
+  public static CausalLm frozen(
+      Device device,
+      ModelConfig config,
+      DType dtype,
+      Quantization quantization,
+      Function<String, StoredTensor> source) {
     Function<String, StoredTensor> checked = checked(config, source);
-    FrozenWeights store = new FrozenWeights(device, dtype, checked);
+    FrozenWeights store = new FrozenWeights(device, dtype, quantization, checked);
     try {
       return new CausalLm(device, config, store, null);
     } catch (RuntimeException e) {
@@ -143,7 +158,11 @@ public final class CausalLm implements AutoCloseable {
     return name -> {
       StoredTensor t = source.apply(name);
       ModelParameter p = byName.get(name);
-      long[] expected = p.storedAs().shape(p.shape());
+      StoredAs form =
+          t instanceof Nf4Tensor && p.storedAs() == StoredAs.TRANSPOSED
+              ? StoredAs.AS_IS
+              : p.storedAs();
+      long[] expected = form.shape(p.shape());
       if (!Arrays.equals(expected, t.shape())) {
         throw new InputException(
             "tensor '"
@@ -153,7 +172,7 @@ public final class CausalLm implements AutoCloseable {
                 + " by the model's config, found "
                 + Arrays.toString(t.shape()));
       }
-      return p.storedAs().read(t);
+      return form.read(t);
     };
   }
 

@@ -3,6 +3,8 @@ package org.rlhf4j.nn;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Function;
+import org.rlhf4j.checkpoint.Nf4Tensor;
+import org.rlhf4j.checkpoint.Quantization;
 import org.rlhf4j.checkpoint.StoredTensor;
 import org.rlhf4j.graph.Parameter;
 import org.rlhf4j.tensor.DType;
@@ -19,13 +21,19 @@ final class FrozenWeights implements WeightStore {
   private final Device device;
   private final Scope scope;
   private final DType dtype;
+  private final Quantization quantization;
   private final Function<String, StoredTensor> source;
   private final List<Weight> weights = new ArrayList<>();
 
-  FrozenWeights(Device device, DType dtype, Function<String, StoredTensor> source) {
+  FrozenWeights(
+      Device device,
+      DType dtype,
+      Quantization quantization,
+      Function<String, StoredTensor> source) {
     this.device = device;
     this.scope = device.scope();
     this.dtype = dtype;
+    this.quantization = quantization;
     this.source = source;
   }
 
@@ -37,6 +45,36 @@ final class FrozenWeights implements WeightStore {
   @Override
   public Weight matrix(List<String> names) {
     List<StoredTensor> parts = names.stream().map(source).toList();
+    boolean quantised =
+        quantization == Quantization.AUTO
+            ? parts.stream().allMatch(Nf4Tensor.class::isInstance)
+            : quantization.isNf4();
+    return keep(quantised ? packNf4(parts) : pack(parts));
+  }
+
+  @Override
+  public Weight head(String name) {
+    return keep(pack(List.of(source.apply(name))));
+  }
+
+  private Weight keep(Weight weight) {
+    weights.add(weight);
+    return weight;
+  }
+
+  /** What is stored in NF4 keeps its own kind of scales, unless another is asked for. */
+  private Weight packNf4(List<StoredTensor> parts) {
+    boolean nested =
+        quantization == Quantization.AUTO
+            ? ((Nf4Tensor) parts.get(0)).scales().isNested()
+            : quantization.isNested();
+    try (Scope loading = device.scope()) {
+      return Weight.packNf4(
+          parts.stream().map(p -> Nf4Matrices.load(loading, p, dtype, nested)).toList(), dtype);
+    }
+  }
+
+  private Weight pack(List<StoredTensor> parts) {
     long in = parts.get(0).shape()[1];
     long out = parts.stream().mapToLong(p -> p.shape()[0]).sum();
     try (Scope loading = device.scope()) {
@@ -46,9 +84,7 @@ final class FrozenWeights implements WeightStore {
         TensorLoader.load(part, joined.rows(row, row + part.shape()[0]));
         row += part.shape()[0];
       }
-      Weight weight = Weight.pack(joined);
-      weights.add(weight);
-      return weight;
+      return Weight.pack(joined);
     }
   }
 

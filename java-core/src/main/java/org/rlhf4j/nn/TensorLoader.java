@@ -4,9 +4,13 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.stream.IntStream;
+import org.rlhf4j.checkpoint.FloatSource;
+import org.rlhf4j.checkpoint.Nf4Scales;
+import org.rlhf4j.checkpoint.Nf4Tensor;
 import org.rlhf4j.checkpoint.StoredTensor;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Kernels;
+import org.rlhf4j.tensor.Nf4;
 import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.tensor.Tensor;
 
@@ -27,10 +31,16 @@ final class TensorLoader {
     }
     if (source.storedType().equals(destination.dtype().name())) {
       destination.copyFrom(source.bytes());
-      return;
+    } else {
+      load((FloatSource) source, destination);
     }
+    source.unload();
+  }
+
+  /** Fills {@code destination} with so many values as it has elements. */
+  static void load(FloatSource source, Tensor destination) {
     Tensor flat = destination.reshape(destination.elements());
-    long total = source.elements();
+    long total = destination.elements();
     int workers = Math.max(1, Runtime.getRuntime().availableProcessors());
     float[][] buffers = new float[workers][];
     try (Scope scope = destination.device().scope();
@@ -64,6 +74,31 @@ final class TensorLoader {
           }
         }
       }
+    }
+  }
+
+  /** Copies codes and scales as they are; both sides have scales of the same kind. */
+  static void load(Nf4Tensor source, Nf4 destination) {
+    copy(source.codes(), destination.codes());
+    switch (source.scales()) {
+      case Nf4Scales.Plain plain -> copy(plain.absmax(), destination.absmax());
+      case Nf4Scales.Nested nested -> {
+        copy(nested.absmax(), destination.absmax());
+        copy(nested.code(), destination.nestedCode());
+        copy(nested.nestedAbsmax(), destination.nestedAbsmax());
+        destination.offset().copyFrom(nested.offset());
+      }
+    }
+    source.unload();
+  }
+
+  private static void copy(MemorySegment from, Tensor to) {
+    if (from.isNative()) {
+      to.copyFrom(from);
+      return;
+    }
+    try (Arena arena = Arena.ofConfined()) {
+      to.copyFrom(arena.allocate(from.byteSize(), 64).copyFrom(from));
     }
   }
 }

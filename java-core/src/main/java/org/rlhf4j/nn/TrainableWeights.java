@@ -32,6 +32,11 @@ final class TrainableWeights implements WeightStore {
   }
 
   @Override
+  public Weight head(String name) {
+    return matrix(List.of(name));
+  }
+
+  @Override
   public Tensor matrixGrad(List<String> names) {
     return parameters.joined(names, Parameter::grad);
   }

@@ -11,8 +11,13 @@ interface WeightStore extends AutoCloseable {
   /** The dtype of activations between layers. */
   DType dtype();
 
-  /** The rows of all matrices [out_i, in] joined: f32 or {@link #dtype}. */
+  /**
+   * The rows of all matrices [out_i, in] of a layer joined: f32 or {@link #dtype}, or quantised.
+   */
   Weight matrix(List<String> names);
+
+  /** The matrix of the language-model head [V,H]: never quantised. */
+  Weight head(String name);
 
   /** Where the gradient of the joined matrix goes, f32, or null. */
   Tensor matrixGrad(List<String> names);

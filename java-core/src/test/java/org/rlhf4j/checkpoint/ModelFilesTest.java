@@ -183,7 +183,11 @@ class ModelFilesTest {
     Path out = folder.resolve("out");
     try (ModelFiles gguf =
         ModelFiles.open(llama(new float[] {1.5f, 3.5f}).write(folder.resolve("m.gguf")))) {
-      ModelFolderWriter.write(gguf, out, FloatType.F32);
+      ModelFolderWriter.writeWeights(
+          out,
+          gguf.tensors().values().stream().map(t -> TensorToWrite.of(t, FloatType.F32)).toList(),
+          ModelFolderWriter.SHARD_BYTES);
+      ModelFolderWriter.writeConfiguration(gguf, out, FloatType.F32, Quantization.NONE);
       try (ModelFiles written = ModelFiles.open(out)) {
         assertEquals(gguf.tensors().keySet(), written.tensors().keySet());
         for (String name : gguf.tensors().keySet()) {

@@ -53,7 +53,7 @@ class SafetensorsTest {
         for (int t = 0; t < tensors.size(); t++) {
           StoredTensor tensor = read.tensor(tensors.get(t).name());
           assertArrayEquals(tensors.get(t).shape(), tensor.shape());
-          assertEquals(tensors.get(t).type().name(), tensor.storedType());
+          assertEquals(tensors.get(t).dtype(), tensor.storedType());
           assertArrayEquals(expected.get(t), all(tensor));
           checkRanges(tensor, expected.get(t), random);
         }

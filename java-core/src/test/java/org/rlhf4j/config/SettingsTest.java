@@ -255,7 +255,7 @@ class SettingsTest {
         "min_new_tokens=33@min_new_tokens: 33 is more than max_new_tokens 32",
         "max_length=32@max_length: 32 leaves no room for a query: max_new_tokens is 32",
         "dual_clip=0.5@dual_clip: expected 0 (none) or a number > 1, found '0.5'",
-        "quantization=nf4@quantization: nf4 is not supported yet; expected none",
+        "quantization=nf5@quantization: expected auto|none|nf4|nf4-double, found 'nf5'",
         "device=gpu@device: expected cpu|cuda[:N]|auto, found 'gpu'",
         "max_steps=0@max_steps: expected -1 or a whole number >= 1, found '0'",
         "lora.dropout=1@lora.dropout: expected a number in [0, 1), found '1'",

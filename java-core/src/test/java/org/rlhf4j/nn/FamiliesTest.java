@@ -219,6 +219,9 @@ class FamiliesTest {
     public void read(long first, int count, float[] into, int offset) {
       values.read(first, count, into, offset);
     }
+
+    @Override
+    public void unload() {}
   }
 
   @ParameterizedTest
