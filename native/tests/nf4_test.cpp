@@ -246,7 +246,8 @@ class Nf4Linear : public testing::TestWithParam<Product> {
     parts.clear();
   }
 
-  /// Products of standard normals with matrices of 0.5: bf16 rounds the matrix or its codes, by 2^-9 at most each.
+  /// Errors of single terms add up as their root of squares does. bf16 rounds the matrix or its codes, by 2^-9 at most each. An
+  /// f32 sum is rounded at every step, by 2^-24 of what it is so far, which is seldom over twice the root of the terms' squares.
   void expect_product(const Floats &got, const Floats &a, const std::function<double(int64_t, int64_t)> &b,
                       int64_t rows, int64_t cols, int64_t inner) {
     for (int64_t i = 0; i < rows; i++) {
@@ -257,8 +258,8 @@ class Nf4Linear : public testing::TestWithParam<Product> {
           want += term;
           squares += term * term;
         }
-        // Rounding errors of single terms add up as their root of squares does: 6 standard deviations.
-        const double bound = 6 * std::sqrt(squares) * (dtype == RL_BF16 ? 1.0 / 512 : 1e-6) + 1e-6;
+        const double steps = std::sqrt(static_cast<double>(inner)) * 0x1p-23;
+        const double bound = 6 * std::sqrt(squares) * (steps + (dtype == RL_BF16 ? 0x1p-9 : 0));
         ASSERT_NEAR(got[static_cast<size_t>(i * cols + j)], want, bound) << i << "," << j;
       }
     }
@@ -300,7 +301,9 @@ TEST_P(Nf4Linear, BackwardIsTheDequantisedMatrix) {
         x, g, [&](int64_t l, int64_t j) { return static_cast<double>(w[static_cast<size_t>(l * k + j)]); }, t, k, n);
     RL_CHECK(rl_linear_backward_input(tx, tg, *weight, 1));
     const Floats twice = tx.get();
-    for (size_t i = 0; i < x.size(); i++) ASSERT_FLOAT_EQ(twice[i], 2 * x[i]);
+    // Where there are several pieces, they are added to x one by one.
+    const double rounding = 1e-6 * std::sqrt(static_cast<double>(n));
+    for (size_t i = 0; i < x.size(); i++) ASSERT_NEAR(twice[i], 2 * x[i], rounding);
   }
 }
 
@@ -330,6 +333,7 @@ std::vector<Product> products() {
       all.push_back({{64}, 64, dtype, doubled});
       all.push_back({{96}, 192, dtype, doubled});
       all.push_back({{64, 3, 70, 1}, 640, dtype, doubled});  // parts that end within panels, k of more than one chunk
+      all.push_back({{4000, 203}, 64, dtype, doubled});      // the backward walks more rows in pieces
       all.push_back({{3}, 5, dtype, doubled});
       all.push_back({{7, 9, 70}, 13, dtype, doubled});  // odd sizes: a part begins within no byte of the other's
       all.push_back({{96, 5}, 160, dtype, doubled});
@@ -340,30 +344,36 @@ std::vector<Product> products() {
 
 INSTANTIATE_TEST_SUITE_P(Products, Nf4Linear, testing::ValuesIn(products()));
 
-/// The error of y = x W^T in bf16 with weights in NF4 is no larger than with bf16(code * absmax), bitsandbytes' way.
+/// The error of y = x W^T in bf16 with a weight in NF4 is smaller than with bf16(code * absmax), bitsandbytes' way: also where x
+/// has a mean, which would let errors that all have one sign add up.
 TEST(Nf4, BetterThanRoundedWeights) {
-  const int64_t t = 64, n = 128, k = 512;
-  const Floats x = random_floats(t * k, 1, RL_BF16);
+  const int64_t t = 16, n = 256, k = 4096;
   const Matrix4 m(n, k, true, random_floats(n * k, 2));
   const Floats w = m.dequantized();
-  Tensor tx({t, k}, x, RL_BF16), rounded({n, k}, w, RL_BF16), ty({t, n}), tz({t, n});
-  RL_CHECK(rl_linear(ty, tx, Weight4({&m}, RL_BF16), nullptr, 0));
-  RL_CHECK(rl_linear(tz, tx, WeightHandle(rounded, true), nullptr, 0));
-  const Floats y = ty.get(), z = tz.get();
-  double ours = 0, theirs = 0;
-  for (int64_t i = 0; i < t; i++) {
-    for (int64_t j = 0; j < n; j++) {
-      double want = 0;
-      for (int64_t l = 0; l < k; l++) {
-        want += static_cast<double>(x[static_cast<size_t>(i * k + l)]) *
-                static_cast<double>(w[static_cast<size_t>(j * k + l)]);
+  const Weight4 four({&m}, RL_BF16);
+  const WeightHandle rounded(Tensor({n, k}, w, RL_BF16), true);
+  for (float mean : {0.0f, 1.0f}) {
+    Floats x = random_floats(t * k, 1, RL_F32, mean > 0 ? 0.3f : 1);
+    for (float &v : x) v = bf16_to_f32(f32_to_bf16(v + mean));
+    Tensor tx({t, k}, x, RL_BF16), ty({t, n}), tz({t, n});
+    RL_CHECK(rl_linear(ty, tx, four, nullptr, 0));
+    RL_CHECK(rl_linear(tz, tx, rounded, nullptr, 0));
+    const Floats y = ty.get(), z = tz.get();
+    double ours = 0, theirs = 0;
+    for (int64_t i = 0; i < t; i++) {
+      for (int64_t j = 0; j < n; j++) {
+        double want = 0;
+        for (int64_t l = 0; l < k; l++) {
+          want += static_cast<double>(x[static_cast<size_t>(i * k + l)]) *
+                  static_cast<double>(w[static_cast<size_t>(j * k + l)]);
+        }
+        const size_t at = static_cast<size_t>(i * n + j);
+        ours += std::pow(static_cast<double>(y[at]) - want, 2);
+        theirs += std::pow(static_cast<double>(z[at]) - want, 2);
       }
-      const size_t at = static_cast<size_t>(i * n + j);
-      ours += std::pow(static_cast<double>(y[at]) - want, 2);
-      theirs += std::pow(static_cast<double>(z[at]) - want, 2);
     }
+    EXPECT_LT(std::sqrt(ours), 0.95 * std::sqrt(theirs)) << "mean " << mean;
   }
-  EXPECT_LT(std::sqrt(ours), 0.5 * std::sqrt(theirs));
 }
 
 TEST(Nf4, HeadsTakeSuchWeights) {
