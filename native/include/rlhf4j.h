@@ -130,7 +130,10 @@ RL_API rl_status rl_rms_norm(const rl_tensor *y, const rl_tensor *x, const rl_te
 RL_API rl_status rl_rms_norm_backward(const rl_tensor *gradX, const rl_tensor *gradW, const rl_tensor *gradY,
                                       const rl_tensor *x, const rl_tensor *w, float eps);
 
-/* y = w * (x - mean(x)) / sqrt(var(x) + eps) + bias over the last dimension, var biased. x, y float [T,H]; w, bias f32 [H]. (Ba et al. 2016) */
+/*
+ * y = w * (x - mean(x)) / sqrt(var(x) + eps) + bias over the last dimension, var the mean of squares. x, y float [T,H]; w, bias
+ * f32 [H]. (Ba et al. 2016)
+ */
 RL_API rl_status rl_layer_norm(const rl_tensor *y, const rl_tensor *x, const rl_tensor *w, const rl_tensor *bias,
                                float eps);
 /* gradX (=) float [T,H]; gradW, gradBias (+=) f32 [H], both or both null. */

@@ -12,6 +12,8 @@ import java.util.function.UnaryOperator;
  * for, and kept as long as memory allows.
  */
 public final class ConvertedTensor implements StoredTensor {
+  private static final int SQUARE = 32;
+
   private final StoredTensor inner;
   private final String name;
   private final long[] shape;
@@ -52,9 +54,14 @@ public final class ConvertedTensor implements StoredTensor {
     int n = (int) shape[0];
     int m = (int) shape[1];
     float[] result = new float[values.length];
-    for (int i = 0; i < n; i++) {
-      for (int j = 0; j < m; j++) {
-        result[j * n + i] = values[i * m + j];
+    // By squares that fit the cache: a whole column at a time would miss it at every element.
+    for (int top = 0; top < n; top += SQUARE) {
+      for (int left = 0; left < m; left += SQUARE) {
+        for (int i = top; i < Math.min(n, top + SQUARE); i++) {
+          for (int j = left; j < Math.min(m, left + SQUARE); j++) {
+            result[j * n + i] = values[i * m + j];
+          }
+        }
       }
     }
     return result;

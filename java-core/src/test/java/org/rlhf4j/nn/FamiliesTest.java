@@ -252,6 +252,7 @@ class FamiliesTest {
         .frozen(
             DType.F32,
             lm -> {
+              assertEquals(limit, lm.config().maxPositions());
               try (Graph g = Graph.inference(lm.device())) {
                 lm.hidden(g, PackedBatch.of(g.scope(), List.of(new int[limit]), null));
                 PackedBatch longer = PackedBatch.of(g.scope(), List.of(new int[limit + 1]), null);

@@ -1,8 +1,16 @@
 package org.rlhf4j.nn;
 
+import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.rlhf4j.checkpoint.FloatType;
+import org.rlhf4j.checkpoint.ModelFiles;
+import org.rlhf4j.checkpoint.ModelFolderWriter;
+import org.rlhf4j.checkpoint.TensorToWrite;
 import org.rlhf4j.tensor.DType;
 
 /**
@@ -29,5 +37,20 @@ class GgufFamiliesTest {
   void greedyContinuation(String architecture) {
     ModelCase model = model(architecture);
     model.frozen(DType.F32, lm -> model.checkGreedyContinuation(lm, null));
+  }
+
+  /** As a Hugging Face folder: the same model, once more through its config.json. */
+  @ParameterizedTest
+  @ValueSource(strings = {"llama", "qwen2", "qwen3", "gemma3", "phi3", "gpt2"})
+  void converted(String architecture, @TempDir Path folder) throws IOException {
+    ModelCase model = model(architecture);
+    try (ModelFiles gguf = ModelFiles.open(model.model())) {
+      List<TensorToWrite> tensors =
+          gguf.tensors().values().stream().map(t -> TensorToWrite.of(t, FloatType.F32)).toList();
+      ModelFolderWriter.writeWeights(folder, tensors, ModelFolderWriter.SHARD_BYTES);
+      Files.writeString(folder.resolve("config.json"), gguf.config().toString());
+    }
+    ModelCase converted = new ModelCase(folder, model.expected());
+    converted.frozen(DType.F32, lm -> converted.checkLogits(lm, null));
   }
 }

@@ -6,7 +6,6 @@ import java.util.Map;
 final class Refused {
   private static final Map<String, String> REASONS =
       Map.of(
-          "gemma", "its first generation has other norms and no sliding window than gemma3_text",
           "gemma2", "it caps attention scores and logits with tanh, which no kernel here does",
           "gemma3", "images and text; its text-only form has model_type gemma3_text",
           "mixtral", "a mixture of experts",

@@ -187,6 +187,7 @@ final class Wiring {
 
   Wiring ropes(List<Rope> kinds, IntUnaryOperator kindOfLayer) {
     ropes = kinds;
+    kinds.forEach(rope -> maxPositions = Math.min(maxPositions, rope.limit()));
     ropeOfLayer = kindOfLayer;
     return this;
   }
