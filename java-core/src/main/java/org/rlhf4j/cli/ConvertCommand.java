@@ -32,11 +32,7 @@ import picocli.CommandLine.Option;
 final class ConvertCommand implements Callable<Integer> {
   @Mixin private CommonOptions common;
 
-  @Option(
-      names = "--model",
-      paramLabel = "PATH",
-      required = true,
-      description = "a Hugging Face folder or a GGUF file")
+  @Option(names = "--model", paramLabel = "PATH", required = true, description = Models.MODEL)
   private Path model;
 
   @Option(
@@ -54,7 +50,7 @@ final class ConvertCommand implements Callable<Integer> {
     if (Files.exists(out)) {
       throw InputException.at(out, "expected a new folder for --out, found one that exists");
     }
-    try (ModelFiles files = ModelFiles.open(model)) {
+    try (ModelFiles files = ModelFiles.open(Models.local(model))) {
       FloatType type = type(files);
       if (adapter == null) {
         AtomicFolder.write(out, work -> ModelFolderWriter.write(files, work, type));
@@ -87,7 +83,7 @@ final class ConvertCommand implements Callable<Integer> {
         LoraAdapter lora =
             PeftAdapter.load(
                 device,
-                adapter,
+                Models.local(adapter),
                 CausalLm.modules(config),
                 Policy.valueHead(config),
                 java.util.Set.of(),
