@@ -40,14 +40,11 @@ final class Models {
       return pathOrName;
     }
     HubSettings settings = HubSettings.from(environment);
-    Path found;
     try (DownloadProgress progress = new DownloadProgress(quiet)) {
-      found =
-          ModelHub.of(offline ? settings.withOffline(true) : settings)
-              .withProgress(progress)
-              .resolve(pathOrName.toString());
+      return ModelHub.of(offline ? settings.withOffline(true) : settings)
+          .withProgress(progress)
+          .resolve(pathOrName.toString());
     }
-    return found;
   }
 
   /** Megabytes on standard error; and a word when the user stops it. */
@@ -55,6 +52,7 @@ final class Models {
     private static final long MEGABYTE = 1_000_000;
 
     private final Progress progress;
+    private boolean begun;
     private final Thread interrupted =
         new Thread(
             () ->
@@ -69,6 +67,7 @@ final class Models {
     @Override
     public void begin(String model, long done, long total) {
       if (done < total) {
+        begun = true;
         Runtime.getRuntime().addShutdownHook(interrupted);
         progress.begin("download " + model + " (MB)", rounded(done), rounded(total));
       }
@@ -80,7 +79,9 @@ final class Models {
 
     @Override
     public void at(long done) {
-      progress.step(rounded(done), Map.of());
+      if (begun) {
+        progress.step(rounded(done), Map.of());
+      }
     }
 
     @Override

@@ -57,6 +57,10 @@ final class FileDownload {
 
   /** To be called with the file's lock held. */
   void run() throws IOException {
+    if (Files.isRegularFile(cache.snapshot(commit).resolve(file.name()))) {
+      count(file.size());
+      return;
+    }
     Path blob = cache.blob(file);
     if (!Files.isRegularFile(blob)) {
       Files.createDirectories(blob.getParent());
@@ -86,44 +90,45 @@ final class FileDownload {
    * Brings {@code part} to its end, in as many attempts as it takes; tells what is wrong with it.
    */
   private Optional<String> fetch(Path part) throws IOException {
-    while (true) {
-      try (FileChannel out =
-          FileChannel.open(
-              part, StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE)) {
-        Checksum sum = new Checksum(file);
-        if (out.size() > file.size()) {
-          out.truncate(0);
-        }
-        sum.update(part);
-        out.position(out.size());
-        count(out.size());
-        if (out.size() < file.size()) {
-          sum = receive(out, sum);
-        }
-        if (out.size() > file.size()) {
-          return Optional.of("expected " + file.size() + " bytes, found more");
-        }
-        String found = sum.found();
-        return found.equals(file.etag())
-            ? Optional.empty()
-            : Optional.of("expected checksum " + file.etag() + ", found " + found);
-      } catch (LocalFailure e) {
-        throw e.cause();
-      } catch (IOException e) {
-        long now = Files.size(part);
-        if (now > furthest) {
-          furthest = now;
-          retries.progressed();
-        }
-        retries.after(e);
+    try (FileChannel out =
+        FileChannel.open(part, StandardOpenOption.CREATE, StandardOpenOption.WRITE)) {
+      if (out.size() > file.size()) {
+        out.truncate(0);
       }
+      out.position(out.size());
+      count(out.size());
+      Checksum sum = new Checksum(file);
+      sum.update(part);
+      while (out.position() < file.size()) {
+        try {
+          sum = receive(out, sum);
+        } catch (LocalFailure e) {
+          throw e.cause();
+        } catch (IOException e) {
+          if (out.position() > furthest) {
+            furthest = out.position();
+            retries.progressed();
+          }
+          retries.after(e);
+          // What the attempt took in is in the file.
+          sum = new Checksum(file);
+          sum.update(part);
+        }
+      }
+      if (out.position() > file.size()) {
+        return Optional.of("expected " + file.size() + " bytes, found more");
+      }
+      String found = sum.found();
+      return found.equals(file.etag())
+          ? Optional.empty()
+          : Optional.of("expected checksum " + file.etag() + ", found " + found);
     }
   }
 
   /** One attempt at the rest; the checksum that goes with what is then in {@code out}. */
   private Checksum receive(FileChannel out, Checksum before) throws IOException {
     Checksum sum = before;
-    long from = out.size();
+    long from = out.position();
     try (HubClient.Reply reply = client.open(model, commit, file, from)) {
       if (from > 0 && !continues(reply, from)) {
         out.truncate(0);
@@ -172,8 +177,10 @@ final class FileDownload {
   }
 
   private void count(long now) {
-    more.accept(now - counted);
-    counted = now;
+    if (now != counted) {
+      more.accept(now - counted);
+      counted = now;
+    }
   }
 
   /** The disk failed, not the network: another attempt would not help. */

@@ -98,26 +98,26 @@ public final class ModelHub {
               + "; --offline or HF_HUB_OFFLINE forbids to download it");
     }
     try (HubClient client = new HubClient(settings, progress)) {
-      RepoListing listing = listing(client, model, usable);
-      return listing == null
-          ? usable.get()
-          : new RepoDownload(settings, progress, client, cache, model, listing).run();
+      Optional<RepoListing> listing = listing(client, model, usable);
+      return listing.isPresent()
+          ? new RepoDownload(settings, progress, client, cache, model, listing.get()).run()
+          : usable.get();
     } catch (HubException e) {
       throw new HubException(
           e.getMessage() + "; what was downloaded is kept, and running again resumes", e);
     }
   }
 
-  /** Null where the server does not answer and the cache will do. */
-  private RepoListing listing(HubClient client, ModelName model, Optional<Path> usable) {
+  /** Empty where the server does not answer and the cache will do. */
+  private Optional<RepoListing> listing(HubClient client, ModelName model, Optional<Path> usable) {
     try {
-      return client.listing(model);
+      return Optional.of(client.listing(model));
     } catch (HubException | InputException e) {
       if (usable.isEmpty()) {
         throw e;
       }
       progress.note(e.getMessage() + "; using " + usable.get());
-      return null;
+      return Optional.empty();
     }
   }
 

@@ -12,6 +12,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorCompletionService;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.function.LongConsumer;
 import org.rlhf4j.InputException;
 import org.rlhf4j.json.Json;
 
@@ -149,10 +150,9 @@ final class RepoDownload {
     }
   }
 
-  private void download(RepoFile file, long before, java.util.function.LongConsumer more)
-      throws IOException {
+  private void download(RepoFile file, long before, LongConsumer more) throws IOException {
     String what = model + ": " + file.name();
-    Retries retries = new Retries(what, settings, this.quietly());
+    Retries retries = new Retries(what, settings, notes());
     cache.locked(
         file,
         () -> note(what + ": waiting for another process that downloads it"),
@@ -160,7 +160,7 @@ final class RepoDownload {
   }
 
   /** The listener is told by one thread at a time. */
-  private HubProgress quietly() {
+  private HubProgress notes() {
     return new HubProgress() {
       @Override
       public void note(String text) {

@@ -36,7 +36,7 @@ final class SafeNames {
           server
               + ": expected the name of a file inside the model's folder, found '"
               + name.replaceAll("\\p{Cntrl}", "?")
-              + "'; nothing was downloaded");
+              + "'");
     }
     return name;
   }

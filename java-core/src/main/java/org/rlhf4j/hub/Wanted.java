@@ -3,6 +3,7 @@ package org.rlhf4j.hub;
 import com.fasterxml.jackson.databind.JsonNode;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
@@ -112,8 +113,7 @@ final class Wanted {
       throw new InputException(
           model
               + ": has GGUF files; name the one that is meant, as "
-              + new ModelName(
-                  model.repo(), model.revision(), java.util.Optional.of(gguf.getFirst()))
+              + new ModelName(model.repo(), model.revision(), Optional.of(gguf.getFirst()))
               + ": "
               + String.join(", ", gguf));
     }
