@@ -48,10 +48,15 @@ public final class CommonOptions {
       description = "debug also prints stack traces (default: info, with --quiet warn)")
   private String logLevel;
 
+  @Option(names = "--offline", description = Models.OFFLINE)
+  private boolean offline;
+
   /**
-   * To be called first by every command: sets the log's level, or refuses one that does not exist.
+   * To be called first by every command: sets the log's level, or refuses one that does not exist,
+   * and how models are found.
    */
   void configureLog() {
     Log.configure(logLevel, quiet);
+    Models.configure(offline, quiet);
   }
 }

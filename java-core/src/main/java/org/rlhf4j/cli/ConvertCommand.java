@@ -44,11 +44,7 @@ import picocli.CommandLine.Option;
 final class ConvertCommand implements Callable<Integer> {
   @Mixin private CommonOptions common;
 
-  @Option(
-      names = "--model",
-      paramLabel = "PATH",
-      required = true,
-      description = "a Hugging Face folder or a GGUF file")
+  @Option(names = "--model", paramLabel = "PATH", required = true, description = Models.MODEL)
   private Path model;
 
   @Option(
@@ -74,7 +70,7 @@ final class ConvertCommand implements Callable<Integer> {
     if (Files.exists(out)) {
       throw InputException.at(out, "expected a new folder for --out, found one that exists");
     }
-    try (ModelFiles files = ModelFiles.open(model);
+    try (ModelFiles files = ModelFiles.open(Models.local(model));
         Device device = Device.cpu(common.threads);
         LoraAdapter lora = adapter == null ? null : adapter(files, device)) {
       FloatType type = type(files);
@@ -126,7 +122,12 @@ final class ConvertCommand implements Callable<Integer> {
   private LoraAdapter adapter(ModelFiles files, Device device) {
     ModelConfig config = Families.config(files.config(), model.toString());
     return PeftAdapter.load(
-        device, adapter, CausalLm.modules(config), Policy.valueHead(config), Set.of(), false);
+        device,
+        Models.local(adapter),
+        CausalLm.modules(config),
+        Policy.valueHead(config),
+        Set.of(),
+        false);
   }
 
   /** The linear layers by what the file calls their matrices. */

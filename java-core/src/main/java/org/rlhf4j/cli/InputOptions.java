@@ -20,10 +20,7 @@ import picocli.CommandLine.Option;
 
 /** The model and the sequences that a command works on. */
 public final class InputOptions {
-  @Option(
-      names = "--model",
-      paramLabel = "PATH",
-      description = "a Hugging Face folder or a GGUF file")
+  @Option(names = "--model", paramLabel = "PATH", description = Models.MODEL)
   Path model;
 
   @Option(
@@ -33,7 +30,7 @@ public final class InputOptions {
           "of the base's matrices; auto: as the model has them (default: ${DEFAULT-VALUE})")
   String quantization = Quantization.AUTO.text();
 
-  @Option(names = "--adapter", paramLabel = "DIR", description = "an adapter in PEFT's format")
+  @Option(names = "--adapter", paramLabel = "DIR", description = Models.ADAPTER)
   Path adapter;
 
   @Option(
@@ -149,8 +146,11 @@ public final class InputOptions {
 
   /** A message, rather than zeros, where values are asked for and no head was trained. */
   void requireValueHead(boolean wanted) {
-    if (wanted
-        && (adapter == null || !Files.isDirectory(adapter) || !PeftAdapter.hasValueHead(adapter))) {
+    if (!wanted) {
+      return;
+    }
+    Path folder = Models.local(adapter);
+    if (folder == null || !Files.isDirectory(folder) || !PeftAdapter.hasValueHead(folder)) {
       throw new InputException(
           "--values: expected --adapter with a folder that has value_head.safetensors, found "
               + (adapter == null ? "no --adapter" : adapter + " without one"));

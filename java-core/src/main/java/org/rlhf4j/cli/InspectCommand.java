@@ -29,10 +29,7 @@ import picocli.CommandLine.Parameters;
 final class InspectCommand implements Callable<Integer> {
   @Mixin private CommonOptions common;
 
-  @Option(
-      names = "--model",
-      paramLabel = "PATH",
-      description = "a Hugging Face folder or a GGUF file")
+  @Option(names = "--model", paramLabel = "PATH", description = Models.MODEL)
   private Path model;
 
   @Parameters(
@@ -47,7 +44,7 @@ final class InspectCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     common.configureLog();
-    Path what = path != null ? path : model;
+    Path what = Models.local(path != null ? path : model);
     if (what == null) {
       throw new InputException("expected a path to inspect, found none");
     }

@@ -46,9 +46,9 @@ final class LoadedModel implements AutoCloseable {
       boolean trainable) {
     if (model == null) {
       throw new InputException(
-          "--model: expected a Hugging Face folder or a GGUF file, found nothing");
+          "--model: expected a Hugging Face folder, a GGUF file or org/name, found nothing");
     }
-    ModelFiles files = ModelFiles.open(model);
+    ModelFiles files = ModelFiles.open(Models.local(model));
     Device device = null;
     try {
       ModelConfig config = Families.config(files.config(), model.toString());
@@ -160,7 +160,8 @@ final class LoadedModel implements AutoCloseable {
 
   private LoraAdapter load(
       Path folder, List<Parameters.Spec> heads, Set<String> required, boolean trainable) {
-    return PeftAdapter.load(device, folder, CausalLm.modules(config()), heads, required, trainable);
+    return PeftAdapter.load(
+        device, Models.local(folder), CausalLm.modules(config()), heads, required, trainable);
   }
 
   @Override

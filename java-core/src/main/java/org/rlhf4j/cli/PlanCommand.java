@@ -12,6 +12,7 @@ import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
 import org.rlhf4j.InputException;
 import org.rlhf4j.checkpoint.ModelFiles;
+import org.rlhf4j.checkpoint.Quantization;
 import org.rlhf4j.config.PpoConfig;
 import org.rlhf4j.config.RewardConfig;
 import org.rlhf4j.config.Settings;
@@ -55,11 +56,15 @@ final class PlanCommand implements Callable<Integer> {
       description = "(default: info, with --quiet warn)")
   private String logLevel;
 
+  @Option(names = "--offline", description = Models.OFFLINE)
+  private boolean offline;
+
   @Unmatched private List<String> arguments = new ArrayList<>();
 
   @Override
   public Integer call() {
     Log.configure(logLevel, quiet);
+    Models.configure(offline, quiet);
     org.rlhf4j.config.Command stage = stage();
     Settings settings = Settings.fromArguments(stage, arguments.subList(1, arguments.size()));
     StageConfig config =
@@ -69,7 +74,7 @@ final class PlanCommand implements Callable<Integer> {
           case PPO -> PpoConfig.from(settings);
         };
     Path path = config.paths().requiredModel();
-    try (ModelFiles files = ModelFiles.open(path)) {
+    try (ModelFiles files = ModelFiles.open(Models.local(path))) {
       ModelConfig model = Families.config(files.config(), path.toString());
       List<RowLength> rows = rows(config, files, model);
       RunPlan plan = plan(config, files, rows);
@@ -101,8 +106,10 @@ final class PlanCommand implements Callable<Integer> {
   private static RunPlan plan(StageConfig config, ModelFiles files, List<RowLength> rows) {
     JsonNode json = files.config();
     String dtype = config.runtime().precision().name().toLowerCase(Locale.ROOT);
+    boolean stored =
+        config.runtime().quantization() == Quantization.AUTO && files.quantization().isNf4();
     return Planner.plan(
-        config,
+        stored ? config.with("quantization", files.quantization().text()) : config,
         json,
         files.path().toString(),
         LoadedModel.dtype(dtype, files),
@@ -202,8 +209,12 @@ final class PlanCommand implements Callable<Integer> {
         : config.training().batchSize() > 1) {
       ways.add(config instanceof PpoConfig ? "a smaller mini_batch_size" : "a smaller batch_size");
     }
-    if (config instanceof SftConfig sft && sft.full()) {
+    if (config instanceof SftConfig whole && whole.full()) {
       ways.add("training=lora");
+    }
+    boolean full = config instanceof SftConfig sft && sft.full();
+    if (!full && !config.runtime().quantization().isNf4()) {
+      ways.add("quantization=nf4");
     }
     ways.add("a smaller max_length");
     return "what helps: " + String.join(", ", ways);

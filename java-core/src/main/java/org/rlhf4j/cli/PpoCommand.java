@@ -107,7 +107,7 @@ final class PpoCommand extends TrainingCommand {
    */
   private void loadRoles(PpoConfig config) {
     if (config.paths().adapter().isPresent()) {
-      Path start = config.paths().adapter().get();
+      Path start = Models.local(config.paths().adapter().get());
       policy = model.policy(start, true);
       // An adapter with a value head is a policy that PPO made: what it is held to is what it came
       // from.

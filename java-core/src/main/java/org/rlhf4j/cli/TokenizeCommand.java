@@ -24,11 +24,7 @@ import picocli.CommandLine.Option;
 final class TokenizeCommand implements Callable<Integer> {
   @Mixin private CommonOptions common;
 
-  @Option(
-      names = "--model",
-      paramLabel = "PATH",
-      required = true,
-      description = "a Hugging Face folder or a GGUF file")
+  @Option(names = "--model", paramLabel = "PATH", required = true, description = Models.MODEL)
   private Path model;
 
   @Option(
@@ -63,7 +59,7 @@ final class TokenizeCommand implements Callable<Integer> {
     if (texts.isEmpty() == (data == null)) {
       throw new InputException("expected one of --text and --data");
     }
-    try (ModelFiles files = ModelFiles.open(model)) {
+    try (ModelFiles files = ModelFiles.open(Models.local(model))) {
       Tokenizer tokenizer = files.tokenizer();
       List<Map<String, Object>> sequences = new ArrayList<>();
       for (String text : texts) {

@@ -43,6 +43,9 @@ abstract class TrainingCommand implements Callable<Integer> {
       description = "(default: info, with --quiet warn)")
   private String logLevel;
 
+  @Option(names = "--offline", description = Models.OFFLINE)
+  private boolean offline;
+
   @Unmatched private List<String> arguments = new ArrayList<>();
 
   private volatile boolean interrupted;
@@ -85,6 +88,7 @@ abstract class TrainingCommand implements Callable<Integer> {
 
   private int runStage() throws IOException {
     Log.configure(logLevel, quiet);
+    Models.configure(offline, quiet);
     Logger log = Log.of(getClass());
     StageConfig config = configure(Settings.fromArguments(command(), arguments));
     // What is wrong with the paths is said before anything is made.

@@ -23,12 +23,21 @@ public final class Keys {
   public static final List<Key> ALL =
       List.of(
           // Files
-          Key.of("model", TEXT, "Hugging Face folder or GGUF file of the base model").optional(),
+          Key.of(
+                  "model",
+                  TEXT,
+                  "base model: Hugging Face folder, GGUF file, or org/name[@revision]")
+              .optional(),
           Key.of("data", TEXT, "training data: .jsonl, .json, .csv or .parquet").optional(),
           Key.of("eval_data", TEXT, "data for evaluation, in the form of data").optional(),
           Key.of("out", TEXT, "the run folder").optional(),
-          Key.of("adapter", TEXT, "adapter folder to start from").optional(),
-          Key.of("reward_adapter", TEXT, "adapter folder of the reward model").optional(PPO),
+          Key.of("adapter", TEXT, "adapter to start from: a folder, or org/name[@revision]")
+              .optional(),
+          Key.of(
+                  "reward_adapter",
+                  TEXT,
+                  "adapter of the reward model: a folder, or org/name[@revision]")
+              .optional(PPO),
           Key.of("replay", TEXT, "recorded rollouts to use in place of sampling").optional(PPO),
           Key.of("resume", FLAG, "continue the interrupted run in the run folder").orElse(false),
           // Machine and numerics

@@ -109,7 +109,11 @@ public final class Planner {
             full
                 ? CausalLm.initialised(device, small, dtype, 1)
                 : CausalLm.frozen(
-                    device, small, dtype, name -> new SyntheticTensor(name, shapes.get(name)))) {
+                    device,
+                    small,
+                    dtype,
+                    config.runtime().quantization(),
+                    name -> new SyntheticTensor(name, shapes.get(name)))) {
       return StageProbe.measure(model, config, rows);
     }
   }
