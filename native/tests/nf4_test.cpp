@@ -340,30 +340,36 @@ std::vector<Product> products() {
 
 INSTANTIATE_TEST_SUITE_P(Products, Nf4Linear, testing::ValuesIn(products()));
 
-/// The error of y = x W^T in bf16 with weights in NF4 is no larger than with bf16(code * absmax), bitsandbytes' way.
+/// The error of y = x W^T in bf16 with a weight in NF4 is smaller than with bf16(code * absmax), bitsandbytes' way: also where x
+/// has a mean, which would let errors that all have one sign add up.
 TEST(Nf4, BetterThanRoundedWeights) {
-  const int64_t t = 64, n = 128, k = 512;
-  const Floats x = random_floats(t * k, 1, RL_BF16);
+  const int64_t t = 16, n = 256, k = 4096;
   const Matrix4 m(n, k, true, random_floats(n * k, 2));
   const Floats w = m.dequantized();
-  Tensor tx({t, k}, x, RL_BF16), rounded({n, k}, w, RL_BF16), ty({t, n}), tz({t, n});
-  RL_CHECK(rl_linear(ty, tx, Weight4({&m}, RL_BF16), nullptr, 0));
-  RL_CHECK(rl_linear(tz, tx, WeightHandle(rounded, true), nullptr, 0));
-  const Floats y = ty.get(), z = tz.get();
-  double ours = 0, theirs = 0;
-  for (int64_t i = 0; i < t; i++) {
-    for (int64_t j = 0; j < n; j++) {
-      double want = 0;
-      for (int64_t l = 0; l < k; l++) {
-        want += static_cast<double>(x[static_cast<size_t>(i * k + l)]) *
-                static_cast<double>(w[static_cast<size_t>(j * k + l)]);
+  const Weight4 four({&m}, RL_BF16);
+  const WeightHandle rounded(Tensor({n, k}, w, RL_BF16), true);
+  for (float mean : {0.0f, 1.0f}) {
+    Floats x = random_floats(t * k, 1, RL_F32, mean > 0 ? 0.3f : 1);
+    for (float &v : x) v = bf16_to_f32(f32_to_bf16(v + mean));
+    Tensor tx({t, k}, x, RL_BF16), ty({t, n}), tz({t, n});
+    RL_CHECK(rl_linear(ty, tx, four, nullptr, 0));
+    RL_CHECK(rl_linear(tz, tx, rounded, nullptr, 0));
+    const Floats y = ty.get(), z = tz.get();
+    double ours = 0, theirs = 0;
+    for (int64_t i = 0; i < t; i++) {
+      for (int64_t j = 0; j < n; j++) {
+        double want = 0;
+        for (int64_t l = 0; l < k; l++) {
+          want += static_cast<double>(x[static_cast<size_t>(i * k + l)]) *
+                  static_cast<double>(w[static_cast<size_t>(j * k + l)]);
+        }
+        const size_t at = static_cast<size_t>(i * n + j);
+        ours += std::pow(static_cast<double>(y[at]) - want, 2);
+        theirs += std::pow(static_cast<double>(z[at]) - want, 2);
       }
-      const size_t at = static_cast<size_t>(i * n + j);
-      ours += std::pow(static_cast<double>(y[at]) - want, 2);
-      theirs += std::pow(static_cast<double>(z[at]) - want, 2);
     }
+    EXPECT_LT(std::sqrt(ours), 0.95 * std::sqrt(theirs)) << "mean " << mean;
   }
-  EXPECT_LT(std::sqrt(ours), 0.5 * std::sqrt(theirs));
 }
 
 TEST(Nf4, HeadsTakeSuchWeights) {

@@ -22,16 +22,20 @@ constexpr int kVectors = 2, kRows = 6;
 constexpr int kVectors = 2, kRows = 4;
 #endif
 constexpr int64_t kColumns = kWidth * kVectors;
-/// Steps that are dequantised at a time: 16 KiB of bf16, which stay in the first-level cache.
-constexpr int64_t kChunk = 128;
+/// Steps that are dequantised at a time: 16 KiB, which stay in the first-level cache.
+template <class T>
+constexpr int64_t kChunk = 256 / sizeof(T);
 /// Cache lines of a tile's words.
 constexpr int64_t kTileLines = 32;
-/// Groups of so many rows take the codes straight from the words.
+/// Two groups of so many rows, or one, take the codes straight from the words.
 constexpr int kDirectRows = 4;
+/// Rows of a task where there are few panels.
+constexpr int64_t kTaskRows = 48;
 
-/// bf16 products: codes are rounded to bf16, each of them always in the same direction. Multiplied by this they lie so close to
-/// bf16 numbers that the mean error is 0.38 of that of bf16(code * absmax) (found by search over [1,2); decision 006).
-constexpr float kCodeScale = 1.437006f;
+/// bf16 products: codes are rounded to bf16, each of them always in the same direction, so that errors could add up with K where x
+/// has a mean. Multiplied by this, the codes' errors cancel over a matrix's values, whatever their distribution, and are smaller
+/// than those of bf16(code * absmax). Found by search over [1,2); decision 006.
+constexpr float kCodeScale = 1.2869436f;
 
 RL_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -93,9 +97,10 @@ RL_INLINE void forward_panel(float *y, const Nf4Matrix &w, int64_t panel, int64_
   }
 }
 
-RL_INLINE void put(float *panel, int64_t step, int64_t column, float value) { panel[step * kPanel + column] = value; }
-RL_INLINE void put(bf16 *panel, int64_t step, int64_t column, float value) {
-  panel[step / 2 * (2 * kPanel) + column * 2 + step % 2] = from_f32<bf16>(value);
+template <class T>
+RL_INLINE void put(T *panel, int64_t step, int64_t column, float value) {
+  constexpr int64_t pair = sizeof(T) == 2 ? 2 : 1;
+  panel[step / pair * (pair * kPanel) + column * pair + step % pair] = from_f32<T>(value);
 }
 
 /// The codes of columns [from, from + kWidth) of row `row` in the words of a tile.
@@ -128,22 +133,20 @@ void backward_panel(float *y, const Nf4Matrix &w, int64_t block, int64_t n0, int
   }
 }
 
-/// Blocks that cross rows: steps [s0, s1) of columns from `column` on.
+/// Blocks that cross rows: rows [row0, row1) and columns [col0, col1) of W. A row is a column of the panel in the forward, a
+/// step of it in the backward.
 template <class T>
-RL_INLINE void flat_panel(T *y, const Nf4Matrix &w, bool forward, int64_t column, int64_t columns, int64_t s0,
-                          int64_t s1) {
-  for (int64_t j = 0; j < kPanel; j++) {
-    for (int64_t s = s0; s < s1; s++) {
-      float value = 0;
-      if (j < columns) {
-        const int64_t row = forward ? column + j : s, col = forward ? s : column + j;
-        const Nf4Matrix::Part *part = w.parts();
-        while (row >= part->end) part++;
-        const int64_t at = (row - part->begin) * w.k + col, block = at / kNf4Block;
-        const uint32_t byte = w.codes()[part->codes + at / 2];
-        value = kNf4Codes[at % 2 ? byte & 15u : byte >> 4] * absmax_of(w, *part, part->absmax + block, block);
-      }
-      put(y, s - s0, j, value);
+RL_INLINE void flat_panel(T *y, const Nf4Matrix &w, bool forward, int64_t row0, int64_t row1, int64_t col0,
+                          int64_t col1) {
+  const Nf4Matrix::Part *part = w.parts();
+  for (int64_t row = row0; row < row1; row++) {
+    while (row >= part->end) part++;
+    for (int64_t col = col0; col < col1; col++) {
+      const int64_t at = (row - part->begin) * w.k + col, block = at / kNf4Block;
+      const uint32_t byte = w.codes()[part->codes + at / 2];
+      const float code = kNf4Codes[at % 2 ? byte & 15u : byte >> 4];
+      const int64_t step = forward ? col - col0 : row - row0, column = forward ? row - row0 : col - col0;
+      put(y, step, column, code * absmax_of(w, *part, part->absmax + block, block));
     }
   }
 }
@@ -407,63 +410,68 @@ template <class T, class Y>
 void product(CpuDevice &device, const View &y, const View &x, const Matrix &b, const float *bias, bool accumulate) {
   const Nf4Matrix &w = *static_cast<const Nf4Matrix *>(b.data);
   const bool forward = b.layout == Layout::nf4, scaled = forward && w.tiled;
-  const int64_t m = x.rows(), panels = (b.n + kPanel - 1) / kPanel;
-  const bool direct = scaled && m <= 2 * kDirectRows;
+  const int64_t m = x.rows(), panels = (b.n + kPanel - 1) / kPanel, chunk = kChunk<T>;
+  // Every task dequantises its panel for itself: rows are shared out only where there are few panels.
+  const int64_t threads = device.threads(),
+                blocks = smaller((m + kTaskRows - 1) / kTaskRows, (8 * threads - 1) / panels + 1);
+  const int64_t most = (m + blocks - 1) / blocks;
+  const bool direct = scaled && most <= 2 * kDirectRows;
+  const int64_t group_rows = direct ? kDirectRows : kRows;
   const float factor = sizeof(T) == 2 ? 1 / kCodeScale : 1;
-  const int64_t panel_size = direct ? 0 : kChunk * kPanel * static_cast<int64_t>(sizeof(T)) / 4;
-  const int64_t per_thread = panel_size + kChunk + m * kPanel;  // panel, scales, sums
-  float *scratch = device.scratch<float>(per_thread * device.threads());
-  // The tile that holds column 0 of panel p and step s.
+  const int64_t panel_size = chunk * kPanel * static_cast<int64_t>(sizeof(T)) / 4;
+  const int64_t per_thread = panel_size + chunk + most * kPanel;  // panel, scales, sums
+  float *scratch = device.scratch<float>(per_thread * threads);
+  // The tile of panel p and step s.
   auto tile_words = [&](int64_t p, int64_t s) {
     const int64_t row = b.from + (forward ? p * kPanel : s), column = forward ? s : p * kPanel;
     return w.words() + (row / kPanel * w.k + column) / 8 * kPanel;
   };
   const bool parallel = m * b.n * b.k > 100000;
 #pragma omp parallel for schedule(static) num_threads(device.threads()) if (parallel)
-  for (int64_t p = 0; p < panels; p++) {
-    float *mine = scratch + per_thread * omp_get_thread_num(), *scales = mine + panel_size, *total = scales + kChunk;
-    T *panel = reinterpret_cast<T *>(mine);
+  for (int64_t task = 0; task < panels * blocks; task++) {
+    const int64_t p = task / blocks, block = task % blocks;
+    const int64_t begin = block * m / blocks, rows = (block + 1) * m / blocks - begin;
     const int64_t column = p * kPanel, columns = smaller(kPanel, b.n - column);
-    const int64_t tile = b.from / kPanel + p;  // forward
-    __builtin_memset(total, 0, static_cast<size_t>(m * kPanel) * 4);
-    for (int64_t s0 = 0; s0 < b.k; s0 += kChunk) {
-      const int64_t s1 = smaller(s0 + kChunk, b.k), length = s1 - s0;
-      int64_t steps = length;
-      if (sizeof(T) == 2 && steps % 2) {
-        __builtin_memset(panel + (steps - 1) * kPanel, 0, kPanel * 4);
-        steps++;
-      }
+    float *mine = scratch + per_thread * omp_get_thread_num(), *scales = mine + panel_size, *total = scales + chunk;
+    T *panel = reinterpret_cast<T *>(mine);
+    __builtin_memset(total, 0, static_cast<size_t>(rows * kPanel) * 4);
+    for (int64_t s0 = 0; s0 < b.k; s0 += chunk) {
+      const int64_t s1 = smaller(s0 + chunk, b.k), steps = sizeof(T) == 2 ? (s1 - s0 + 1) / 2 * 2 : s1 - s0;
       if (scaled) {
+        const int64_t tile = b.from / kPanel + p;
         for (int64_t s = s0; s < s1; s += kNf4Block) tile_scales(scales + s - s0, w, tile, s / kNf4Block, factor);
         if (!direct) forward_panel(panel, w, tile, s0, s1);
       } else if (w.tiled) {
         backward_panel(panel, w, p, b.from + s0, b.from + s1);
-      } else if (forward) {
-        flat_panel(panel, w, true, b.from + column, columns, s0, s1);
       } else {
-        flat_panel(panel, w, false, column, columns, b.from + s0, b.from + s1);
+        __builtin_memset(panel, 0, static_cast<size_t>(steps * kPanel) * sizeof(T));
+        if (forward) {
+          flat_panel(panel, w, true, b.from + column, b.from + column + columns, s0, s1);
+        } else {
+          flat_panel(panel, w, false, b.from + s0, b.from + s1, column, column + columns);
+        }
       }
       // Meanwhile the next steps' tiles come in, a share with each group of rows.
       const int64_t next_p = s1 < b.k ? p : p + 1, next_s = s1 < b.k ? s1 : 0;
-      const bool ahead = w.tiled && next_p < panels && m > kDirectRows;
-      const int64_t lines = ahead ? smaller(kChunk, b.k - next_s) / kNf4Block * kTileLines : 0;
-      const int64_t most = direct ? kDirectRows : kRows, groups = (m + most - 1) / most;
+      const bool ahead = w.tiled && next_p < panels && (!direct || rows > kDirectRows);
+      const int64_t lines = ahead ? (smaller(chunk, b.k - next_s) + kNf4Block - 1) / kNf4Block * kTileLines : 0;
+      const int64_t groups = (rows + group_rows - 1) / group_rows;
       for (int64_t g = 0; g < groups; g++) {
-        const int64_t t0 = g * m / groups, t1 = (g + 1) * m / groups;
-        const int rows = static_cast<int>(t1 - t0);
-        const T *in = x.row<T>(t0) + s0;
+        const int64_t t0 = g * rows / groups, t1 = (g + 1) * rows / groups;
         for (int64_t l = g * lines / groups; l < (g + 1) * lines / groups; l++)
           __builtin_prefetch(tile_words(next_p, next_s + l / kTileLines * kNf4Block) + l % kTileLines * 16, 0, 2);
+        const int count = static_cast<int>(t1 - t0);
+        const T *in = x.row<T>(begin + t0) + s0;
+        float *sums = total + t0 * kPanel;
         if (direct) {
-          rows_times_words(rows, total + t0 * kPanel, in, x.row_stride(), w.words() + (tile * w.k + s0) / 8 * kPanel,
-                           scales, steps);
+          rows_times_words(count, sums, in, x.row_stride(), tile_words(p, s0), scales, steps);
         } else {
-          rows_times_panel(rows, total + t0 * kPanel, in, x.row_stride(), panel, scaled ? scales : nullptr, steps);
+          rows_times_panel(count, sums, in, x.row_stride(), panel, scaled ? scales : nullptr, steps);
         }
       }
     }
-    for (int64_t t = 0; t < m; t++)
-      finish(y.row<Y>(t) + column, total + t * kPanel, columns, bias ? bias + column : nullptr, accumulate);
+    for (int64_t t = 0; t < rows; t++)
+      finish(y.row<Y>(begin + t) + column, total + t * kPanel, columns, bias ? bias + column : nullptr, accumulate);
   }
 }
 

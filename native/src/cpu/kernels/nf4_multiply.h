@@ -5,7 +5,7 @@
 
 namespace rl::cpu::RL_ISA {
 
-/// As multiply(), for a B whose layout is nf4 or nf4_by_row, and at most kNf4Rows rows. A row's bits do not depend on m.
+/// As multiply(), for a B whose layout is nf4 or nf4_by_row. A row's bits do not depend on m.
 void multiply_nf4(CpuDevice &device, const View &y, View x, Matrix b, const float *bias, bool accumulate);
 
 }  // namespace rl::cpu::RL_ISA

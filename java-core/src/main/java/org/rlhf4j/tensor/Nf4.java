@@ -1,5 +1,7 @@
 package org.rlhf4j.tensor;
 
+import java.util.Arrays;
+
 /**
  * A matrix [{@code rows}, {@code cols}] in bitsandbytes' NF4: four bits a value, one absmax for
  * each 64 values of the flattened matrix. With double quantisation absmax is in u8 and has tables
@@ -77,7 +79,7 @@ public record Nf4(
     }
     code[n++] = 0;
     code[n] = 1;
-    java.util.Arrays.sort(code);
+    Arrays.sort(code);
     return code;
   }
 
