@@ -25,29 +25,28 @@ class Nf4LoadingTest {
       value = Quantization.class,
       names = {"NF4", "NF4_DOUBLE"})
   void oneTensorMoreThanTheModel(Quantization quantization) {
-    try (ModelFiles files = ModelFiles.open(Golden.path("models/llama"));
-        Device device = Device.cpu(1)) {
+    try (ModelFiles files = ModelFiles.open(Golden.path("models/llama"))) {
       ModelConfig config = ModelConfig.from(files.config(), "golden");
       long largest =
           files.tensors().values().stream().mapToLong(StoredTensor::elements).max().orElseThrow();
       // q, k and v, or gate and up, wait in four bits until they are joined.
       long joined = 2L * config.intermediateSize() * config.hiddenSize();
-      long[] inUse = new long[2];
-      for (Quantization q : new Quantization[] {Quantization.NONE, quantization}) {
-        try (CausalLm lm =
-            CausalLm.frozen(device, config, DType.F32, quantization, files::tensor)) {
-          Device.Memory memory = device.memory();
-          assertTrue(
-              memory.peak() - memory.inUse() <= 4 * largest + joined,
-              () -> memory + " with a largest tensor of " + 4 * largest);
-        }
-        try (CausalLm lm = CausalLm.frozen(device, config, DType.F32, q, files::tensor)) {
-          inUse[q == Quantization.NONE ? 0 : 1] = device.memory().inUse();
-        }
-      }
+      Device.Memory loaded = load(files, config, quantization);
+      assertTrue(
+          loaded.peak() - loaded.inUse() <= 4 * largest + joined,
+          () -> loaded + " with a largest tensor of " + 4 * largest);
+      Device.Memory plain = load(files, config, Quantization.NONE);
       long matrices = CausalLm.modules(config).stream().mapToLong(m -> m.in() * m.out()).sum();
       // 4 bytes for each number become little more than half of one.
-      assertTrue(inUse[0] - inUse[1] > 3 * matrices, inUse[0] + " and " + inUse[1]);
+      assertTrue(plain.inUse() - loaded.inUse() > 3 * matrices, plain + " and " + loaded);
+    }
+  }
+
+  private static Device.Memory load(
+      ModelFiles files, ModelConfig config, Quantization quantization) {
+    try (Device device = Device.cpu(1);
+        CausalLm lm = CausalLm.frozen(device, config, DType.F32, quantization, files::tensor)) {
+      return lm.device().memory();
     }
   }
 
