@@ -66,6 +66,7 @@ final class LoadedModel implements AutoCloseable {
               ? CausalLm.trainable(device, config, type, files::tensor)
               : CausalLm.frozen(device, config, type, quantization, files::tensor);
       files.closeWeights();
+      device.trim(); // of what the largest tensor passed through
       return new LoadedModel(device, files, lm);
     } catch (RuntimeException e) {
       files.close();
