@@ -98,10 +98,21 @@ bool has_dot_product() {
   return has;
 }
 
-/// `ahead`: what to prefetch, Lines cache lines a step.
+/// What to prefetch: bytes from `at` on as if they followed `base`, of which `jump` are left out after every square of a panel.
+struct Ahead {
+  const char *base;
+  int64_t at, jump;
+
+  RL_INLINE void fetch(int64_t offset) const {
+    constexpr int64_t square = kPanel * kPanel * 2;
+    __builtin_prefetch(base + at + offset + (at + offset) / square * jump, 0, 2);
+  }
+};
+
+/// Lines cache lines of `ahead` come in with each step.
 template <int R, int Lines>
 __attribute__((target("avx512bf16"))) void tile_dot(float *out, const bf16 *x, int64_t ldx, const bf16 *panel,
-                                                    int64_t k, const char *ahead) {
+                                                    int64_t k, Ahead ahead) {
   __m512 sum[R][4];
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++) {
@@ -113,7 +124,7 @@ __attribute__((target("avx512bf16"))) void tile_dot(float *out, const bf16 *x, i
 #pragma GCC unroll 4
     for (int v = 0; v < 4; v++) b[v] = _mm512_loadu_si512(panel + i * kPanel + v * 32);
 #pragma GCC unroll 4
-    for (int v = 0; v < Lines; v++) __builtin_prefetch(ahead + i / 2 * (64 * Lines) + v * 64, 0, 2);
+    for (int v = 0; v < Lines; v++) ahead.fetch(i / 2 * (64 * Lines) + v * 64);
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++) {
       int32_t pair;
@@ -133,9 +144,11 @@ __attribute__((target("avx512bf16"))) void tile_dot(float *out, const bf16 *x, i
 
 /// Group `group` of `groups` of rows that pass over one panel. All but the first find it in cache: meanwhile the next
 /// panel comes in, a share with each group. A single group is bound by memory and looks just a page ahead, since the
-/// hardware's own prefetcher stops at a page's border.
+/// hardware's own prefetcher stops at a page's border; of panels that are turned it looks at the next, too.
 struct Pass {
   int64_t group, groups;
+  const char *next;  // the panel as it is stored
+  int64_t jump;      // between its squares; 0: none
 };
 
 template <int R, class T>
@@ -143,13 +156,14 @@ void panel_rows(float *out, const T *x, int64_t ldx, const T *panel, int64_t k, 
 #if defined(__AVX512BW__)
   if constexpr (sizeof(T) == 2) {
     if (dot) {
-      const char *here = reinterpret_cast<const char *>(panel), *next = here + kp * kPanel * 2;
-      if (pass.groups == 1) {
-        tile_dot<R, 4>(out, x, ldx, panel, k, here + 4096);
+      if (pass.groups == 1 && !pass.jump) {
+        tile_dot<R, 4>(out, x, ldx, panel, k, {reinterpret_cast<const char *>(panel), 4096, 0});
+      } else if (pass.groups == 1) {
+        tile_dot<R, 4>(out, x, ldx, panel, k, {pass.next, 0, pass.jump});
       } else if (pass.groups == 2) {
-        tile_dot<R, 2>(out, x, ldx, panel, k, next + pass.group * kp * kPanel);
+        tile_dot<R, 2>(out, x, ldx, panel, k, {pass.next, pass.group * kp * kPanel, pass.jump});
       } else {
-        tile_dot<R, 1>(out, x, ldx, panel, k, next + pass.group % 4 * kp * (kPanel / 2));
+        tile_dot<R, 1>(out, x, ldx, panel, k, {pass.next, pass.group % 4 * kp * (kPanel / 2), pass.jump});
       }
       return;
     }
@@ -244,6 +258,9 @@ void multiply_panels(CpuDevice &device, const View &y, const View &x, const Matr
   const bool dot = false;
 #endif
   const bool turned = b.layout == Layout::panels_by_row;
+  // Bytes from one stored panel to the next, and what lies between the squares of one.
+  const int64_t step = (turned ? kPanel : kp) * kPanel * static_cast<int64_t>(sizeof(T));
+  const int64_t jump = turned ? (padded_k(b.n, b.dtype) - kPanel) * kPanel * static_cast<int64_t>(sizeof(T)) : 0;
   T *scratch = turned ? device.scratch<T>(kp * kPanel * device.threads()) : nullptr;
   const bool parallel = m * b.n * k > 100000;
 #pragma omp parallel num_threads(device.threads()) if (parallel)
@@ -261,8 +278,8 @@ void multiply_panels(CpuDevice &device, const View &y, const View &x, const Matr
       const int64_t groups = (end - begin + kRows - 1) / kRows;
       for (int64_t g = 0; g < groups; g++) {
         const int64_t t0 = begin + g * (end - begin) / groups, t1 = begin + (g + 1) * (end - begin) / groups;
-        panel_rows(static_cast<int>(t1 - t0), out, x.row<T>(t0), x.row_stride(), panel, steps, turned ? 0 : kp,
-                   {g, groups}, dot);
+        panel_rows(static_cast<int>(t1 - t0), out, x.row<T>(t0), x.row_stride(), panel, steps, kp,
+                   {g, groups, reinterpret_cast<const char *>(data) + (p + 1) * step, jump}, dot);
         for (int64_t t = t0; t < t1; t++) {
           finish(y.row<Y>(t) + p * kPanel, out + (t - t0) * kPanel, width, bias ? bias + p * kPanel : nullptr,
                  accumulate);

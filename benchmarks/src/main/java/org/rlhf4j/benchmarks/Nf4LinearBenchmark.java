@@ -59,9 +59,6 @@ public class Nf4LinearBenchmark extends OpBenchmark {
     }
     x = random(DType.BF16, rows, in);
     y = random(DType.BF16, rows, out);
-    for (Weight weight : weights) {
-      Kernels.linearBackwardInput(x, y, weight, false); // bf16 makes its second copy now
-    }
   }
 
   @Benchmark

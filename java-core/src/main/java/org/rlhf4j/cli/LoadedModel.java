@@ -67,7 +67,7 @@ final class LoadedModel implements AutoCloseable {
               ? CausalLm.trainable(device, config, type, files::tensor)
               : CausalLm.frozen(device, config, type, quantization, files::tensor);
       files.closeWeights();
-      device.trim(); // what loading needed is of sizes that nothing else asks for
+      device.trim(); // of what the largest tensor passed through
       return new LoadedModel(device, files, lm);
     } catch (RuntimeException e) {
       files.close();
