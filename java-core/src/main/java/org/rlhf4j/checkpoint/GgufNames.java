@@ -29,7 +29,31 @@ final class GgufNames {
           Map.entry("ffn_up", "mlp.up_proj"),
           Map.entry("ffn_down", "mlp.down_proj"));
 
+  private static final Pattern LAYER =
+      Pattern.compile("model\\.layers\\.(0|[1-9][0-9]{0,5})\\.([a-z_.]+)\\.(weight|bias)");
+
   private GgufNames() {}
+
+  /** The other way round than {@link #toHuggingFace}; null likewise. */
+  static String toGguf(String name) {
+    String outside = keyOf(OUTSIDE, name);
+    if (outside != null) {
+      return outside;
+    }
+    Matcher matcher = LAYER.matcher(name);
+    String inBlock = matcher.matches() ? keyOf(IN_BLOCK, matcher.group(2)) : null;
+    return inBlock == null
+        ? null
+        : "blk." + matcher.group(1) + "." + inBlock + "." + matcher.group(3);
+  }
+
+  private static String keyOf(Map<String, String> map, String value) {
+    return map.entrySet().stream()
+        .filter(e -> e.getValue().equals(value))
+        .map(Map.Entry::getKey)
+        .findFirst()
+        .orElse(null);
+  }
 
   /** Null when the tensor has no place in a model of the Llama family. */
   static String toHuggingFace(String name) {

@@ -15,6 +15,7 @@ import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.rlhf4j.InputException;
+import org.rlhf4j.json.Json;
 import org.rlhf4j.testing.Golden;
 
 class ModelFilesTest {
@@ -127,10 +128,9 @@ class ModelFilesTest {
 
   @Test
   void ggufLooksLikeItsHuggingFaceModel() throws IOException {
-    float[] factors = {
-      (float) RopeFactors.llama3(0, 2, 500000, 8, 1024),
-      (float) RopeFactors.llama3(1, 2, 500000, 8, 1024)
-    };
+    JsonNode scaling =
+        Json.MAPPER.readTree("{\"factor\": 8, \"original_max_position_embeddings\": 1024}");
+    float[] factors = RopeFactors.llama3(scaling, 500000, 2);
     Path file = llama(factors).write(folder.resolve("m.gguf"));
     try (ModelFiles model = ModelFiles.open(file)) {
       JsonNode config = model.config();
@@ -181,7 +181,7 @@ class ModelFilesTest {
     Path out = folder.resolve("out");
     try (ModelFiles gguf =
         ModelFiles.open(llama(new float[] {1.5f, 3.5f}).write(folder.resolve("m.gguf")))) {
-      ModelFolderWriter.write(gguf, out, FloatType.F32);
+      ModelFolderWriter.write(gguf, tensor -> tensor, out, FloatType.F32);
       try (ModelFiles written = ModelFiles.open(out)) {
         assertEquals(gguf.tensors().keySet(), written.tensors().keySet());
         for (String name : gguf.tensors().keySet()) {
