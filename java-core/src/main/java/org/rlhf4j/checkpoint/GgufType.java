@@ -20,7 +20,7 @@ public enum GgufType {
     this.fileType = fileType;
   }
 
-  /** Accepts the names in any case, and torch's; anything else is an InputException. */
+  /** Accepts the names in any case; anything else is an InputException. */
   public static GgufType parse(String name) {
     String lower = name.toLowerCase(Locale.ROOT);
     return Arrays.stream(values())
@@ -30,11 +30,6 @@ public enum GgufType {
             () ->
                 new InputException(
                     "dtype '" + name + "': expected f32, f16, bf16 or q8_0 for a GGUF file"));
-  }
-
-  /** The type of plain numbers. */
-  public static GgufType of(FloatType type) {
-    return valueOf(type.name());
   }
 
   StorageType storage() {

@@ -11,7 +11,6 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.function.Function;
 import org.rlhf4j.json.Json;
 
 /**
@@ -27,19 +26,11 @@ public final class ModelFolderWriter {
 
   private ModelFolderWriter() {}
 
-  /**
-   * The whole model, its weights cast to {@code type}.
-   *
-   * @param values gives each tensor's values: the tensor itself, or what is merged into it
-   */
-  public static void write(
-      ModelFiles model, Function<StoredTensor, FloatSource> values, Path folder, FloatType type)
-      throws IOException {
+  /** The whole model, its weights cast to {@code type}. */
+  public static void write(ModelFiles model, Path folder, FloatType type) throws IOException {
     writeWeights(
         folder,
-        model.tensors().values().stream()
-            .map(t -> new TensorToWrite(t.name(), type, t.shape(), values.apply(t)))
-            .toList(),
+        model.tensors().values().stream().map(t -> TensorToWrite.of(t, type)).toList(),
         SHARD_BYTES);
     writeConfiguration(model, folder, type);
   }

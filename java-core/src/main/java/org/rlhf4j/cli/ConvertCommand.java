@@ -3,19 +3,19 @@ package org.rlhf4j.cli;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.Arrays;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.Callable;
-import java.util.function.Function;
 import org.rlhf4j.InputException;
-import org.rlhf4j.checkpoint.FloatSource;
 import org.rlhf4j.checkpoint.FloatType;
 import org.rlhf4j.checkpoint.GgufExport;
 import org.rlhf4j.checkpoint.GgufType;
 import org.rlhf4j.checkpoint.ModelFiles;
 import org.rlhf4j.checkpoint.ModelFolderWriter;
 import org.rlhf4j.checkpoint.StoredTensor;
+import org.rlhf4j.checkpoint.TensorToWrite;
 import org.rlhf4j.lora.LoraAdapter;
 import org.rlhf4j.lora.MergedTensor;
 import org.rlhf4j.lora.PeftAdapter;
@@ -30,10 +30,9 @@ import picocli.CommandLine.Option;
 
 @Command(
     name = "convert",
-    description = {
-      "Writes a model as a Hugging Face folder or, where --out ends in .gguf, as one GGUF file;",
-      "merges an adapter into its base; casts (GGUF also --dtype f16 and q8_0)."
-    },
+    description =
+        "Writes a Hugging Face folder or, where --out ends in .gguf, a GGUF file; merges an adapter"
+            + " into its base; casts (GGUF also to q8_0).",
     mixinStandardHelpOptions = true)
 final class ConvertCommand implements Callable<Integer> {
   @Mixin private CommonOptions common;
@@ -61,21 +60,18 @@ final class ConvertCommand implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     common.configureLog();
-    boolean gguf = out.getFileName() != null && out.getFileName().toString().endsWith(".gguf");
     if (Files.exists(out)) {
       throw InputException.at(
-          out,
-          "expected a new " + (gguf ? "file" : "folder") + " for --out, found one that exists");
+          out, "expected a new folder or file for --out, found one that exists");
     }
     try (ModelFiles files = ModelFiles.open(model)) {
-      if (adapter == null) {
-        write(files, tensor -> tensor, gguf);
+      FloatType type = isGguf() ? null : type(files);
+      if (isGguf()) {
+        writeGguf(files);
+      } else if (adapter == null) {
+        AtomicFolder.write(out, work -> ModelFolderWriter.write(files, work, type));
       } else {
-        ModelConfig config = ModelConfig.from(files.config(), model.toString());
-        try (Device device = Device.cpu(common.threads);
-            LoraAdapter lora = adapter(device, config)) {
-          write(files, tensor -> merged(tensor, lora), gguf);
-        }
+        writeMerged(files, type);
       }
     }
     if (common.json) {
@@ -86,49 +82,72 @@ final class ConvertCommand implements Callable<Integer> {
     return 0;
   }
 
-  /**
-   * @param values gives each tensor's values, which may have an adapter merged in
-   */
-  private void write(ModelFiles files, Function<StoredTensor, FloatSource> values, boolean gguf)
-      throws IOException {
-    if (gguf) {
-      GgufExport.write(files, values, out, ggufType(files));
-      return;
-    }
-    FloatType type = type(files);
-    AtomicFolder.write(out, work -> ModelFolderWriter.write(files, values, work, type));
-  }
-
   /** auto: as stored; quantised files become bf16. */
   private FloatType type(ModelFiles files) {
-    return common.dtype.equals("auto")
-        ? storedType(files, FloatType.BF16)
-        : FloatType.parse(common.dtype);
+    if (!common.dtype.equals("auto")) {
+      return FloatType.parse(common.dtype);
+    }
+    String stored = files.tensor("model.embed_tokens.weight").storedType();
+    return stored.equals("F32")
+        ? FloatType.F32
+        : stored.equals("F16") ? FloatType.F16 : FloatType.BF16;
+  }
+
+  private boolean isGguf() {
+    return out.toString().endsWith(".gguf");
+  }
+
+  private void writeGguf(ModelFiles files) throws IOException {
+    GgufType type = ggufType(files);
+    if (adapter == null) {
+      GgufExport.write(files, tensor -> tensor, out, type);
+      return;
+    }
+    try (Device device = Device.cpu(common.threads);
+        LoraAdapter lora = adapter(files, device)) {
+      GgufExport.write(
+          files,
+          tensor -> {
+            String module = tensor.name().replaceAll("\\.weight$", "");
+            return lora.hasModule(module) ? MergedTensor.of(tensor, lora, module) : tensor;
+          },
+          out,
+          type);
+    }
   }
 
   /** auto: as stored; quantised files become f16, as llama.cpp's converter has it. */
   private GgufType ggufType(ModelFiles files) {
-    return common.dtype.equals("auto")
-        ? GgufType.of(storedType(files, FloatType.F16))
-        : GgufType.parse(common.dtype);
-  }
-
-  private static FloatType storedType(ModelFiles files, FloatType otherwise) {
+    if (!common.dtype.equals("auto")) {
+      return GgufType.parse(common.dtype);
+    }
     String stored = files.tensor("model.embed_tokens.weight").storedType();
-    return Arrays.stream(FloatType.values())
-        .filter(t -> t.name().equals(stored))
-        .findFirst()
-        .orElse(otherwise);
+    return stored.equals("F32") || stored.equals("BF16") ? GgufType.parse(stored) : GgufType.F16;
   }
 
-  private LoraAdapter adapter(Device device, ModelConfig config) {
+  private LoraAdapter adapter(ModelFiles files, Device device) {
+    ModelConfig config = ModelConfig.from(files.config(), model.toString());
     return PeftAdapter.load(
         device, adapter, CausalLm.modules(config), Policy.valueHead(config), Set.of(), false);
   }
 
-  private static FloatSource merged(StoredTensor tensor, LoraAdapter lora) {
-    String module = tensor.name().replaceAll("\\.weight$", "");
-    boolean isMatrix = tensor.name().endsWith(".weight");
-    return isMatrix && lora.hasModule(module) ? MergedTensor.of(tensor, lora, module) : tensor;
+  private void writeMerged(ModelFiles files, FloatType type) throws IOException {
+    try (Device device = Device.cpu(common.threads);
+        LoraAdapter lora = adapter(files, device)) {
+      List<TensorToWrite> tensors = new ArrayList<>();
+      for (StoredTensor t : files.tensors().values()) {
+        String module = t.name().replaceAll("\\.weight$", "");
+        tensors.add(
+            lora.hasModule(module)
+                ? new TensorToWrite(t.name(), type, t.shape(), MergedTensor.of(t, lora, module))
+                : TensorToWrite.of(t, type));
+      }
+      AtomicFolder.write(
+          out,
+          work -> {
+            ModelFolderWriter.writeWeights(work, tensors, ModelFolderWriter.SHARD_BYTES);
+            ModelFolderWriter.writeConfiguration(files, work, type);
+          });
+    }
   }
 }
