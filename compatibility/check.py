@@ -42,7 +42,8 @@ class Table:
 
     def add(self, verdict, what, peer, figure=""):
         self.rows.append((verdict, what, peer, figure))
-        print(f"{verdict:8} {what}: {peer} {figure}", file=sys.stderr, flush=True)
+        if sys.stderr.isatty():
+            print(f"{verdict:8} {what}: {peer} {figure}", file=sys.stderr, flush=True)
 
     def close(self, what, peer, ours, theirs, tolerance):
         ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
@@ -213,6 +214,12 @@ def adapters(table, ours, work, model, rows):
         theirs = np.array([scorer(torch.tensor([ids])).logits.item() for ids in rows])
     table.close("reward adapter with score head", "PEFT, SEQ_CLS: scores", ours.scores(rows, "--model", model, "--adapter", adapter),
                 theirs, F32)
+    merged_reward = work / "merged-reward"
+    ours.run("convert", "--model", model, "--adapter", adapter, "--out", merged_reward)
+    alone = AutoModelForSequenceClassification.from_pretrained(merged_reward, dtype=torch.float32).eval()
+    with torch.no_grad():
+        merged_scores = np.array([alone(torch.tensor([ids])).logits.item() for ids in rows])
+    table.close("merged reward folder", "transformers, SEQ_CLS: scores", merged_scores, theirs, F32)
     return merged
 
 
@@ -228,9 +235,9 @@ def gguf_files(table, ours, work, name, source, rows, names=None):
             table.add("skipped", what, "gguf", "the package gguf is not there")
         else:
             gguf_bytes(table, what, file, source)
-            # transformers dequantises the file; it passes over rope_freqs.weight, so not where rotary frequencies are
-            # stretched (llama, merged).
-            if dtype == "f16" and name not in ("llama", "merged"):
+            # transformers dequantises the file. It passes over rope_freqs.weight, so not where rotary frequencies are
+            # stretched (llama, merged); and it stops at the name mistral, for which it has no tensor names.
+            if dtype == "f16" and name not in ("llama", "merged", "mistral"):
                 theirs = causal(file.parent, gguf_file=file.name)
                 table.close(what, "transformers: logits", ours.logits(rows, "--model", file), torch_logits(theirs, rows), F32)
         if not have("llama_cpp"):

@@ -16,12 +16,14 @@ import org.rlhf4j.checkpoint.ModelFiles;
 import org.rlhf4j.checkpoint.ModelFolderWriter;
 import org.rlhf4j.checkpoint.StoredTensor;
 import org.rlhf4j.checkpoint.TensorToWrite;
+import org.rlhf4j.graph.Parameter;
 import org.rlhf4j.lora.LoraAdapter;
 import org.rlhf4j.lora.MergedTensor;
 import org.rlhf4j.lora.PeftAdapter;
 import org.rlhf4j.nn.CausalLm;
 import org.rlhf4j.nn.ModelConfig;
 import org.rlhf4j.nn.Policy;
+import org.rlhf4j.nn.RewardModel;
 import org.rlhf4j.report.AtomicFolder;
 import org.rlhf4j.tensor.Device;
 import picocli.CommandLine.Command;
@@ -105,6 +107,10 @@ final class ConvertCommand implements Callable<Integer> {
     }
     try (Device device = Device.cpu(common.threads);
         LoraAdapter lora = adapter(files, device)) {
+      if (lora.parameters().contains(RewardModel.SCORE)) {
+        throw InputException.at(
+            adapter, "a score head has no place in a GGUF file; give --out as a folder");
+      }
       GgufExport.write(
           files,
           tensor -> {
@@ -127,8 +133,17 @@ final class ConvertCommand implements Callable<Integer> {
 
   private LoraAdapter adapter(ModelFiles files, Device device) {
     ModelConfig config = ModelConfig.from(files.config(), model.toString());
-    return PeftAdapter.load(
-        device, adapter, CausalLm.modules(config), Policy.valueHead(config), Set.of(), false);
+    boolean scores = PeftAdapter.task(adapter).equals(PeftAdapter.Task.SEQ_CLS.name());
+    return scores
+        ? PeftAdapter.load(
+            device,
+            adapter,
+            CausalLm.modules(config),
+            RewardModel.scoreHead(config),
+            Set.of(RewardModel.SCORE),
+            false)
+        : PeftAdapter.load(
+            device, adapter, CausalLm.modules(config), Policy.valueHead(config), Set.of(), false);
   }
 
   private void writeMerged(ModelFiles files, FloatType type) throws IOException {
@@ -142,11 +157,21 @@ final class ConvertCommand implements Callable<Integer> {
                 ? new TensorToWrite(t.name(), type, t.shape(), MergedTensor.of(t, lora, module))
                 : TensorToWrite.of(t, type));
       }
+      boolean scores = lora.parameters().contains(RewardModel.SCORE);
+      if (scores) {
+        tensors.removeIf(t -> t.name().equals("lm_head.weight"));
+        Parameter head = lora.parameters().get(RewardModel.SCORE);
+        tensors.add(
+            TensorToWrite.of(head.name(), type, head.value().shape(), head.value().toFloats()));
+      }
       AtomicFolder.write(
           out,
           work -> {
             ModelFolderWriter.writeWeights(work, tensors, ModelFolderWriter.SHARD_BYTES);
             ModelFolderWriter.writeConfiguration(files, work, type);
+            if (scores) {
+              ModelFolderWriter.declareRewardModel(work);
+            }
           });
     }
   }

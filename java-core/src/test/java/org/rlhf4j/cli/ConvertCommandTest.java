@@ -1,5 +1,6 @@
 package org.rlhf4j.cli;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -14,6 +15,7 @@ import java.util.Map;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.rlhf4j.checkpoint.SafetensorsFile;
 import org.rlhf4j.json.Json;
 import org.rlhf4j.testing.Close;
 import org.rlhf4j.testing.Golden;
@@ -132,6 +134,24 @@ class ConvertCommandTest {
     assertEquals(
         Ran.json("tokenize", "--model", file, "--text", "Hello  world", "--chat"),
         Ran.json("tokenize", "--model", out, "--text", "Hello  world", "--chat"));
+  }
+
+  @Test
+  void aMergedRewardAdapterKeepsItsHead() throws IOException {
+    Path reward = Golden.path("adapters/reward");
+    Path out = work.resolve("scores");
+    Ran.run("convert", "--model", model, "--adapter", reward, "--out", out).done();
+    JsonNode config = Json.readObject(out.resolve("config.json"));
+    assertEquals("LlamaForSequenceClassification", config.at("/architectures/0").asText());
+    assertEquals(1, config.get("id2label").size());
+    try (SafetensorsFile got = SafetensorsFile.open(out.resolve("model.safetensors"));
+        SafetensorsFile want = SafetensorsFile.open(reward.resolve("adapter_model.safetensors"))) {
+      assertArrayEquals(
+          Golden.floats(want, "base_model.model.score.weight"), Golden.floats(got, "score.weight"));
+      assertFalse(got.tensors().containsKey("lm_head.weight"));
+    }
+    Ran.run("convert", "--model", model, "--adapter", reward, "--out", work.resolve("r.gguf"))
+        .refused("score head");
   }
 
   @Test
