@@ -11,7 +11,7 @@ import org.rlhf4j.generate.Generator;
 import org.rlhf4j.lora.LoraAdapter;
 import org.rlhf4j.lora.LoraConfig;
 import org.rlhf4j.nn.CausalLm;
-import org.rlhf4j.nn.ModelConfig;
+import org.rlhf4j.nn.families.Families;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
 
@@ -22,7 +22,7 @@ public final class Embed {
     try (ModelFiles files = ModelFiles.open(Path.of(args[0]));
         Device device = Device.cpu(0);
         CausalLm base =
-            CausalLm.frozen(device, ModelConfig.from(files.config(), args[0]), DType.F32, files::tensor);
+            CausalLm.frozen(device, Families.config(files.config(), args[0]), DType.F32, files::tensor);
         LoraAdapter adapter =
             new LoraAdapter(device, LoraConfig.rank(8), CausalLm.modules(base.config()), List.of(), true, 42)) {
       List<Demonstration> data = Demonstrations.read(Path.of(args[1]), files.tokenizer()).records();

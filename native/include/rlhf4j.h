@@ -106,6 +106,9 @@ RL_API rl_status rl_fill(const rl_tensor *y, double value);
 /* y = a + b, float, same shape; a, b, y may differ in dtype; y may alias a or b. Rows may be strided. */
 RL_API rl_status rl_add(const rl_tensor *y, const rl_tensor *a, const rl_tensor *b);
 
+/* y = factor * x, float, same shape; x and y may differ in dtype; y may alias x. Rows may be strided. */
+RL_API rl_status rl_scale(const rl_tensor *y, const rl_tensor *x, float factor);
+
 /* y[t] = w[ids[t]]. y float [T,H], w float [V,H], ids i32 [T] in [0,V). */
 RL_API rl_status rl_embedding(const rl_tensor *y, const rl_tensor *w, const rl_tensor *ids);
 /* gradW[ids[t]] += gradY[t]. gradW f32 [V,H], gradY float [T,H]. */
@@ -116,11 +119,21 @@ RL_API rl_status rl_gather_rows(const rl_tensor *y, const rl_tensor *x, const rl
 /* gradX = 0; gradX[index[m]] += gradY[m]. The backward of gather_rows. */
 RL_API rl_status rl_gather_rows_backward(const rl_tensor *gradX, const rl_tensor *gradY, const rl_tensor *index);
 
-/* y = w * x / sqrt(mean(x^2) + eps) over the last dimension. x float [T,H], w f32 [H], y float [T,H]. (Zhang & Sennrich 2019) */
+/*
+ * y = w * x / sqrt(mean(x^2) + eps) over the last dimension. x float [T,H], or [T,heads,H] for a norm of each head, w f32 [H],
+ * y float like x. Rows may be strided. (Zhang & Sennrich 2019)
+ */
 RL_API rl_status rl_rms_norm(const rl_tensor *y, const rl_tensor *x, const rl_tensor *w, float eps);
-/* gradX (=) float [T,H], gradW (+=) f32 [H] or null. */
+/* gradX (=) float like x, gradW (+=) f32 [H] or null. */
 RL_API rl_status rl_rms_norm_backward(const rl_tensor *gradX, const rl_tensor *gradW, const rl_tensor *gradY,
                                       const rl_tensor *x, const rl_tensor *w, float eps);
+
+/* y = w * (x - mean(x)) / sqrt(var(x) + eps) + bias over the last dimension, var biased. x, y float [T,H]; w, bias f32 [H]. (Ba et al. 2016) */
+RL_API rl_status rl_layer_norm(const rl_tensor *y, const rl_tensor *x, const rl_tensor *w, const rl_tensor *bias,
+                               float eps);
+/* gradX (=) float [T,H]; gradW, gradBias (+=) f32 [H], both or both null. */
+RL_API rl_status rl_layer_norm_backward(const rl_tensor *gradX, const rl_tensor *gradW, const rl_tensor *gradBias,
+                                        const rl_tensor *gradY, const rl_tensor *x, const rl_tensor *w, float eps);
 
 /*
  * The angles of rotary position embedding: table[t] = cos(positions[t] f[i]) for i < D/2, then sin of the same. One table serves
@@ -129,9 +142,10 @@ RL_API rl_status rl_rms_norm_backward(const rl_tensor *gradX, const rl_tensor *g
  */
 RL_API rl_status rl_rope_table(const rl_tensor *table, const rl_tensor *positions, const rl_tensor *invFreq);
 /*
- * Rotary position embedding, Llama's half rotation: for i < D/2 and angle as table[t] has it,
- *   y[i] = x[i] cos - x[i+D/2] sin,  y[i+D/2] = x[i+D/2] cos + x[i] sin.   (Su et al. 2021)
- * x, y float [T,heads,D], rows may be strided, y may alias x; table f32 [T,D]. inverse != 0 rotates back: the backward.
+ * Rotary position embedding, Llama's half rotation: for i < R/2 and angle as table[t] has it,
+ *   y[i] = x[i] cos - x[i+R/2] sin,  y[i+R/2] = x[i+R/2] cos + x[i] sin;  y[i] = x[i] for i >= R.   (Su et al. 2021)
+ * x, y float [T,heads,D], rows may be strided, y may alias x; table f32 [T,R], R even and at most D. inverse != 0 rotates
+ * back: the backward.
  */
 RL_API rl_status rl_rope(const rl_tensor *y, const rl_tensor *x, const rl_tensor *table, int32_t inverse);
 
@@ -140,6 +154,15 @@ RL_API rl_status rl_swiglu(const rl_tensor *y, const rl_tensor *gate, const rl_t
 /* gradGate, gradUp (=), rows may be strided. */
 RL_API rl_status rl_swiglu_backward(const rl_tensor *gradGate, const rl_tensor *gradUp, const rl_tensor *gradY,
                                     const rl_tensor *gate, const rl_tensor *up);
+
+/*
+ * y = gelu(x) * up, or gelu(x) where up is null; gelu(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))). All float [T,I] of
+ * one dtype; rows of x and up may be strided. (Hendrycks & Gimpel 2016)
+ */
+RL_API rl_status rl_gelu_tanh(const rl_tensor *y, const rl_tensor *x, const rl_tensor *up);
+/* gradX, gradUp (=), rows may be strided; gradUp null where up is. */
+RL_API rl_status rl_gelu_tanh_backward(const rl_tensor *gradX, const rl_tensor *gradUp, const rl_tensor *gradY,
+                                       const rl_tensor *x, const rl_tensor *up);
 
 /* ---- linear and LoRA --------------------------------------------------------------------------------------------- */
 

@@ -86,16 +86,21 @@ TEST(AbiNull, Everywhere) {
                                       rl_copy(z, z),
                                       rl_fill(z, 0),
                                       rl_add(z, z, z),
+                                      rl_scale(z, z, 1),
                                       rl_embedding(z, z, z),
                                       rl_embedding_backward(z, z, z),
                                       rl_gather_rows(z, z, z),
                                       rl_gather_rows_backward(z, z, z),
                                       rl_rms_norm(z, z, z, 0),
                                       rl_rms_norm_backward(z, z, z, z, z, 0),
+                                      rl_layer_norm(z, z, z, z, 0),
+                                      rl_layer_norm_backward(z, z, z, z, z, z, 0),
                                       rl_rope_table(z, z, z),
                                       rl_rope(z, z, z, 0),
                                       rl_swiglu(z, z, z),
                                       rl_swiglu_backward(z, z, z, z, z),
+                                      rl_gelu_tanh(z, z, z),
+                                      rl_gelu_tanh_backward(z, z, z, z, z),
                                       rl_weight_pack(nullptr, z, 0),
                                       rl_weight_view(nullptr, z),
                                       rl_linear_backward_weight(z, z, z, z),
@@ -222,7 +227,7 @@ TEST(AbiFuzz, GarbageIsRefusedNeverFollowed) {
     // Named for the shapes they usually have.
     const rl_tensor xh = m(t, {T, H}), yh = m(t, {T, H}), zh = m(t, {T, H}), gh = m(t, {T, H}), qh = m(t, {T, H});
     const rl_tensor yv = m(t, {T, V}), wv = m(t, {V, H}), gw = m(RL_F32, {V, H}), vh = m(RL_F32, {H}),
-                    sv = m(RL_F32, {V});
+                    wh = m(RL_F32, {H}), bh = m(RL_F32, {H}), sv = m(RL_F32, {V});
     const rl_tensor it = m(RL_I32, {T}), jt = m(RL_I32, {T}), cu = m(RL_I32, {2 + f.below(2)}),
                     iv = m(RL_I32, {f.below(3)});
     const rl_tensor at = m(RL_F32, {T}), bt = m(RL_F32, {T}), ct = m(RL_F32, {T}), dt = m(RL_F32, {T}),
@@ -248,7 +253,7 @@ TEST(AbiFuzz, GarbageIsRefusedNeverFollowed) {
     const rl_adamw_config adamw{p, 0.9f, 0.999f, 1e-8f, s, f.real(), static_cast<int32_t>(f.below(4)), 0};
     const rl_sample_config sample{p, static_cast<int32_t>(f.below(5)) - 1, f.below(2) ? 1.0f : s, 0, f.engine()};
     rl_status status = RL_INTERNAL;
-    switch (f.below(40)) {
+    switch (f.below(45)) {
       case 0:
         status = rl_copy(&xh, &yh);
         break;
@@ -365,6 +370,21 @@ TEST(AbiFuzz, GarbageIsRefusedNeverFollowed) {
         break;
       case 38:
         status = rl_sample(&it, maybe(at), &gw, &jt, &cu, maybe(iv), maybe(jt), &sample);
+        break;
+      case 39:
+        status = rl_scale(&xh, &yh, p);
+        break;
+      case 40:
+        status = rl_layer_norm(&yh, &xh, &vh, &wh, p);
+        break;
+      case 41:
+        status = rl_layer_norm_backward(&yh, maybe(wh), maybe(bh), &xh, &zh, &vh, p);
+        break;
+      case 42:
+        status = rl_gelu_tanh(&xh, &yh, maybe(zh));
+        break;
+      case 43:
+        status = rl_gelu_tanh_backward(&xh, maybe(yh), &zh, &gh, maybe(qh));
         break;
       default: {
         std::vector<char> host(64);

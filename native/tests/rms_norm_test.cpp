@@ -51,6 +51,29 @@ INSTANTIATE_TEST_SUITE_P(Shapes, RmsNorm,
                          testing::Combine(testing::Values(1, 3, 17), testing::Values(1, 15, 64, 97),
                                           testing::Values(RL_F32, RL_BF16)));
 
+// q and k of a joined projection [T, (heads + 1) * n]: each head is a vector of its own, rows are strided.
+TEST(RmsNorm, OfEachHeadEqualsRowsOfHeads) {
+  for (int32_t dtype : {RL_F32, RL_BF16}) {
+    const int64_t rows = 9, heads = 3, n = 20, width = (heads + 1) * n;
+    const Floats wide = random_floats(rows * width, 1, dtype), x = slice(wide, width, 0, heads * n),
+                 w = random_floats(n, 2), g = random_floats(rows * heads * n, 3, dtype);
+    Tensor tx({rows * heads, n}, x, dtype), tg({rows * heads, n}, g, dtype), tw({n}, w), ty({rows * heads, n}, dtype),
+        tgx({rows * heads, n}, dtype), tgw({n}, Floats(static_cast<size_t>(n), 0.0f));
+    RL_CHECK(rl_rms_norm(ty, tx, tw, 1e-5f));
+    RL_CHECK(rl_rms_norm_backward(tgx, tgw, tg, tx, tw, 1e-5f));
+
+    Tensor twide({rows, width}, wide, dtype), twideY({rows, width}, wide, dtype), tg3({rows, heads, n}, g, dtype),
+        tgw3({n}, Floats(static_cast<size_t>(n), 0.0f));
+    const rl_tensor vx = columns(twide, 0, {rows, heads, n}), vy = columns(twideY, 0, {rows, heads, n});
+    RL_CHECK(rl_rms_norm(&vy, &vx, tw, 1e-5f));
+    EXPECT_EQ(slice(twideY.get(), width, 0, heads * n), ty.get());
+    EXPECT_EQ(slice(twideY.get(), width, heads * n, n), slice(wide, width, heads * n, n));
+    RL_CHECK(rl_rms_norm_backward(&vy, tgw3, tg3, &vx, tw, 1e-5f));
+    EXPECT_EQ(slice(twideY.get(), width, 0, heads * n), tgx.get());
+    EXPECT_EQ(tgw3.get(), tgw.get());
+  }
+}
+
 TEST(RmsNormErrors, NamesOpArgumentExpectedAndFound) {
   Tensor x({3, 8}), y({3, 8}), w({7});
   expect_error(rl_rms_norm(y, x, w, 1e-5f), RL_INVALID_ARGUMENT, {"rms_norm", "w", "expected shape [8]", "found [7]"});

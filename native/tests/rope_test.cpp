@@ -66,6 +66,26 @@ TEST_P(Rope, RotatesAndRotatesBack) {
   expect_matches(slice(tw.get(), width, 0, n), x, dtype, "there and back");
 }
 
+// A table of R < D columns rotates the first R of each head, as a head of its own, and leaves the others as they are.
+TEST(Rope, OfAPartOfTheHead) {
+  for (int32_t dtype : {RL_F32, RL_BF16}) {
+    const int64_t rows = 7, heads = 2, d = 20, r = 12;
+    const Floats x = random_floats(rows * heads * d, 1, dtype);
+    Ints positions;
+    for (int64_t t = 0; t < rows; t++) positions.push_back(static_cast<int32_t>(3 * t));
+    Tensor tp({rows}, positions), tf({2, r / 2}, inverse_frequencies(r, 1e4)), table({rows, r});
+    RL_CHECK(rl_rope_table(table, tp, tf));
+    Tensor part({rows, heads, r}, slice(x, d, 0, r), dtype), tx({rows, heads, d}, x, dtype),
+        ty({rows, heads, d}, dtype);
+    RL_CHECK(rl_rope(part, part, table, 0));
+    RL_CHECK(rl_rope(ty, tx, table, 0));
+    EXPECT_EQ(slice(ty.get(), d, 0, r), part.get());
+    EXPECT_EQ(slice(ty.get(), d, r, d - r), slice(x, d, r, d - r));
+    RL_CHECK(rl_rope(tx, tx, table, 0));
+    EXPECT_EQ(tx.get(), ty.get());
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, Rope,
                          testing::Combine(testing::Values(1, 7, 130), testing::Values(1, 3),
                                           testing::Values(2, 16, 64, 80, 128), testing::Values(RL_F32, RL_BF16)));
@@ -99,9 +119,11 @@ TEST(RopeErrors, NamesWhatIsWrong) {
   expect_error(rl_rope_table(nullptr, good, tf), RL_INVALID_ARGUMENT, {"table", "null"});
   expect_error(rl_rope(y, nullptr, table, 0), RL_INVALID_ARGUMENT, {"rope", "x", "null"});
   expect_error(rl_rope(y, flat, table, 0), RL_INVALID_ARGUMENT, {"x", "rank 3", "[3,16]"});
-  expect_error(rl_rope(odd, odd, table, 0), RL_INVALID_ARGUMENT, {"x", "even head size", "7"});
+  expect_error(rl_rope(odd, odd, table, 0), RL_INVALID_ARGUMENT, {"table", "at most the head size 7", "found 8"});
   expect_error(rl_rope(half, x, table, 0), RL_INVALID_ARGUMENT, {"y", "expected dtype f32", "found bf16"});
-  expect_error(rl_rope(y, x, narrow, 0), RL_INVALID_ARGUMENT, {"table", "expected shape [3,8]", "found [3,6]"});
+  Tensor short_table({2, 8}), odd_table({3, 5});
+  expect_error(rl_rope(y, x, short_table, 0), RL_INVALID_ARGUMENT, {"table", "expected shape [3,*]", "found [2,8]"});
+  expect_error(rl_rope(y, x, odd_table, 0), RL_INVALID_ARGUMENT, {"table", "even number of columns", "found 5"});
   expect_error(rl_rope(nullptr, x, table, 0), RL_INVALID_ARGUMENT, {"y", "null"});
 }
 

@@ -16,9 +16,11 @@ rl_status rl_rope_table(const rl_tensor *table, const rl_tensor *positions, cons
 rl_status rl_rope(const rl_tensor *y, const rl_tensor *x, const rl_tensor *table, int32_t inverse) {
   return call("rope", [&](Op &op) {
     View vx = op.input("x", x).floating().rank(3).not_empty();
-    RL_REQUIRE(vx.shape[2] % 2 == 0, "x: expected an even head size, found %lld", static_cast<long long>(vx.shape[2]));
     View vy = op.output("y", y).dtype(vx.dtype).like(vx);
-    View vt = op.input("table", table).dtype(RL_F32).shape({vx.rows(), vx.shape[2]}).dense();
+    View vt = op.input("table", table).dtype(RL_F32).shape({vx.rows(), -1}).dense();
+    RL_REQUIRE(vt.cols() % 2 == 0 && vt.cols() <= vx.shape[2],
+               "table: expected an even number of columns, at most the head size %lld, found %lld",
+               static_cast<long long>(vx.shape[2]), static_cast<long long>(vt.cols()));
     op.may_alias({{"y", "x"}});
     op.device().ops.rope(op.device(), vy, vx, vt, inverse != 0);
   });

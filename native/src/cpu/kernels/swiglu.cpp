@@ -6,14 +6,6 @@
 namespace rl::cpu::RL_ISA {
 namespace {
 
-// One definition for whole vectors and for the numbers that are left over.
-RL_INLINE vecf sigmoid(vecf x) {
-  const vecf power = x * -1.44269504f, highest = broadcast(126.0f);
-  const vecf s = 1.0f / (1.0f + exp2_vec(power > highest ? highest : power));
-  return power > highest ? broadcast(0.0f) : s;  // not 2^-126: a gate of -1e38 would make it count
-}
-RL_INLINE float sigmoid(float x) { return sigmoid(broadcast(x))[0]; }
-
 template <class V>
 RL_INLINE V silu_times(V gate, V up) {
   return gate * sigmoid(gate) * up;

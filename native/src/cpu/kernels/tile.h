@@ -92,6 +92,14 @@ RL_INLINE vecf exp2_vec(vecf x) {
   return x < lowest ? vecf{} : y;
 }
 
+/// 1 / (1 + e^-x): one definition for whole vectors and for the numbers that are left over.
+RL_INLINE vecf sigmoid(vecf x) {
+  const vecf power = x * -1.44269504f, highest = broadcast(126.0f);
+  const vecf s = 1.0f / (1.0f + exp2_vec(power > highest ? highest : power));
+  return power > highest ? broadcast(0.0f) : s;  // not 2^-126: a factor of -1e38 would make it count
+}
+RL_INLINE float sigmoid(float x) { return sigmoid(broadcast(x))[0]; }
+
 // One step of a transposition by perfect shuffles: log2(kWidth) of them transpose kWidth vectors.
 RL_INLINE vecf low_halves(vecf a, vecf b) {
 #if defined(__AVX512F__)

@@ -60,6 +60,30 @@ public class ElementwiseBenchmark extends OpBenchmark {
   }
 
   @Benchmark
+  public void layerNorm(Work work) {
+    Kernels.layerNorm(y, x, norm, norm, 1e-5f);
+    work.bytes += bytes(x, y);
+  }
+
+  @Benchmark
+  public void layerNormBackward(Work work) {
+    Kernels.layerNormBackward(gradX, null, null, y, x, norm, 1e-5f);
+    work.bytes += bytes(gradX, y, x);
+  }
+
+  @Benchmark
+  public void geluTanh(Work work) {
+    Kernels.geluTanh(inner, gate, null);
+    work.bytes += bytes(inner, gate);
+  }
+
+  @Benchmark
+  public void geluTanhBackward(Work work) {
+    Kernels.geluTanhBackward(gradGate, null, inner, gate, null);
+    work.bytes += bytes(inner, gate, gradGate);
+  }
+
+  @Benchmark
   public void swiglu(Work work) {
     Kernels.swiglu(inner, gate, up);
     work.bytes += bytes(inner, gate, up);

@@ -5,7 +5,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.concurrent.TimeUnit;
@@ -28,10 +27,12 @@ import org.rlhf4j.algorithms.SampledRollouts;
 import org.rlhf4j.checkpoint.ModelFiles;
 import org.rlhf4j.config.PpoConfig;
 import org.rlhf4j.generate.GenerationConfig;
+import org.rlhf4j.json.Json;
 import org.rlhf4j.nn.CausalLm;
 import org.rlhf4j.nn.ModelConfig;
 import org.rlhf4j.nn.Policy;
 import org.rlhf4j.nn.RewardModel;
+import org.rlhf4j.nn.families.Families;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
 
@@ -54,22 +55,22 @@ public class PpoStepBenchmark {
   private static final int EPOCHS = 3;
 
   private static final ModelConfig SMOLLM2_135M =
-      new ModelConfig(
-          "llama",
-          OpBenchmark.VOCABULARY,
-          OpBenchmark.HIDDEN,
-          OpBenchmark.INNER,
-          OpBenchmark.LAYERS,
-          OpBenchmark.HEADS,
-          OpBenchmark.KV_HEADS,
-          OpBenchmark.HEAD_SIZE,
-          1e-5f,
-          100000,
-          Optional.empty(),
-          8192,
-          true,
-          0,
-          false);
+      Families.config(
+          Json.MAPPER
+              .createObjectNode()
+              .put("model_type", "llama")
+              .put("vocab_size", OpBenchmark.VOCABULARY)
+              .put("hidden_size", OpBenchmark.HIDDEN)
+              .put("intermediate_size", OpBenchmark.INNER)
+              .put("num_hidden_layers", OpBenchmark.LAYERS)
+              .put("num_attention_heads", OpBenchmark.HEADS)
+              .put("num_key_value_heads", OpBenchmark.KV_HEADS)
+              .put("head_dim", OpBenchmark.HEAD_SIZE)
+              .put("rms_norm_eps", 1e-5)
+              .put("rope_theta", 100000)
+              .put("max_position_embeddings", 8192)
+              .put("tie_word_embeddings", true),
+          "benchmark");
 
   @Param("BF16")
   DType dtype;
@@ -126,7 +127,7 @@ public class PpoStepBenchmark {
       return CausalLm.frozen(device, SMOLLM2_135M, dtype, RandomTensor.source(SMOLLM2_135M));
     }
     try (ModelFiles files = ModelFiles.open(Path.of(file))) {
-      return CausalLm.frozen(device, ModelConfig.from(files.config(), file), dtype, files::tensor);
+      return CausalLm.frozen(device, Families.config(files.config(), file), dtype, files::tensor);
     }
   }
 

@@ -16,24 +16,20 @@ import org.rlhf4j.InputException;
  * neighbouring elements, vectors in f32, and the tokenizer inside.
  */
 public final class GgufExport {
-  /**
-   * How llama.cpp knows a family.
-   *
-   * @param rotaryPairs whether its rotary embedding takes neighbours (2i, 2i + 1) rather than (i, i
-   *     + half)
-   */
-  private record Family(String architecture, boolean rotaryPairs) {}
-
-  private static final Map<String, Family> FAMILIES =
+  /** llama.cpp's architecture by transformers' model_type. */
+  private static final Map<String, String> ARCHITECTURES =
       Map.of(
-          "llama", new Family("llama", true),
-          "mistral", new Family("llama", true),
-          "qwen2", new Family("qwen2", false),
-          "qwen3", new Family("qwen3", false));
+          "llama", "llama",
+          "mistral", "llama",
+          "qwen2", "qwen2",
+          "qwen3", "qwen3",
+          "gpt2", "gpt2");
 
   private final ModelFiles model;
   private final JsonNode config;
-  private final Family family;
+  private final String architecture;
+  private final GgufArchitecture names;
+  private final StoredTensor embedding;
   private final GgufType type;
   private final Map<String, Object> metadata = new LinkedHashMap<>();
   private final List<GgufTensor> tensors = new ArrayList<>();
@@ -43,15 +39,17 @@ public final class GgufExport {
     this.config = model.config();
     this.type = type;
     String modelType = config.path("model_type").asText();
-    this.family = FAMILIES.get(modelType);
-    if (family == null) {
+    this.architecture = ARCHITECTURES.get(modelType);
+    if (architecture == null) {
       throw InputException.at(
           model.path(),
           "model_type '"
               + modelType
               + "' cannot be written as GGUF; expected one of "
-              + FAMILIES.keySet().stream().sorted().toList());
+              + ARCHITECTURES.keySet().stream().sorted().toList());
     }
+    this.names = GgufArchitecture.of(architecture, model.path());
+    this.embedding = model.tensor(names.toHuggingFace("token_embd.weight"));
   }
 
   /**
@@ -65,24 +63,40 @@ public final class GgufExport {
       throws IOException {
     GgufExport export = new GgufExport(model, type);
     export.describe();
-    export.rope();
-    long rows = model.tensor("model.embed_tokens.weight").shape()[0];
-    export.metadata.putAll(model.ggufTokenizer(Math.toIntExact(rows)));
+    if (export.architecture.equals("gpt2")) {
+      export.gpt2();
+    } else {
+      export.decoder();
+      export.rope();
+    }
+    export.metadata.putAll(model.ggufTokenizer(Math.toIntExact(export.embedding.shape()[0])));
     export.collect(values);
     GgufWriter.write(file, export.metadata, export.tensors);
   }
 
   private void describe() {
-    long hidden = number("hidden_size");
-    long heads = number("num_attention_heads");
-    metadata.put("general.architecture", family.architecture());
+    metadata.put("general.architecture", architecture);
     metadata.put("general.type", "model");
     metadata.put("general.name", name());
     metadata.put("general.file_type", (long) type.fileType());
     metadata.put("general.quantization_version", 2L);
-    put("vocab_size", model.tensor("model.embed_tokens.weight").shape()[0]);
-    put("context_length", contextLength());
+    put("vocab_size", embedding.shape()[0]);
+  }
+
+  private void gpt2() {
+    long hidden = number("n_embd");
+    put("context_length", number("n_positions"));
     put("embedding_length", hidden);
+    put("block_count", number("n_layer"));
+    put("feed_forward_length", config.path("n_inner").asLong(4 * hidden));
+    put("attention.head_count", number("n_head"));
+    put("attention.layer_norm_epsilon", (float) config.path("layer_norm_epsilon").asDouble(1e-5));
+  }
+
+  private void decoder() {
+    long heads = number("num_attention_heads");
+    put("context_length", contextLength());
+    put("embedding_length", number("hidden_size"));
     put("block_count", number("num_hidden_layers"));
     put("feed_forward_length", number("intermediate_size"));
     put("attention.head_count", heads);
@@ -154,31 +168,76 @@ public final class GgufExport {
   }
 
   private void collect(Function<StoredTensor, FloatSource> values) {
-    boolean tied = config.path("tie_word_embeddings").asBoolean(false);
+    boolean tied = config.path("tie_word_embeddings").asBoolean(architecture.equals("gpt2"));
     for (StoredTensor tensor : model.tensors().values()) {
       String hf = tensor.name();
-      if (hf.endsWith(".rotary_emb.inv_freq") || tied && hf.equals("lm_head.weight")) {
-        continue; // a buffer that old files have, and a second copy of the embedding
+      if (isBuffer(hf) || tied && hf.equals("lm_head.weight")) {
+        continue;
       }
-      String name = GgufNames.toGguf(hf);
+      String name = names.toGguf(hf);
       if (name == null) {
         throw InputException.at(
             model.path(), "tensor '" + hf + "' has no place in a GGUF file of this family");
       }
-      FloatSource source = values.apply(tensor);
-      if (family.rotaryPairs() && (hf.contains(".q_proj.") || hf.contains(".k_proj."))) {
-        source = toRotaryPairs(source, tensor.elements() / tensor.shape()[0], headSize());
-      }
-      tensors.add(new GgufTensor(name, typeOf(tensor.shape()), tensor.shape(), source));
+      tensors.add(converted(name, tensor, values.apply(tensor)));
     }
   }
 
-  private GgufType typeOf(long[] shape) {
-    if (shape.length < 2) {
+  /** What old checkpoints hold beside their parameters: rotary frequencies, causal masks. */
+  private static boolean isBuffer(String name) {
+    return name.endsWith(".rotary_emb.inv_freq")
+        || name.endsWith(".attn.bias")
+        || name.endsWith(".attn.masked_bias");
+  }
+
+  /** As llama.cpp's converter changes it. */
+  private GgufTensor converted(String name, StoredTensor tensor, FloatSource values) {
+    long[] shape = tensor.shape();
+    boolean rotary = name.contains(".attn_q.") || name.contains(".attn_k.");
+    FloatSource source = values;
+    switch (names.values()) {
+      case ROTARY_PAIRS -> {
+        if (rotary) {
+          source = toRotaryPairs(values, tensor.elements() / shape[0], headSize());
+        }
+      }
+      case TRANSPOSED -> {
+        if (shape.length == 2 && name.startsWith("blk.")) {
+          source = transposed(values, shape);
+          shape = new long[] {shape[1], shape[0]};
+        }
+      }
+      case AS_IS -> {}
+      case NORMS_PLUS_ONE ->
+          throw new IllegalStateException(architecture + " is not among those written");
+    }
+    return new GgufTensor(name, typeOf(name, shape), shape, source);
+  }
+
+  /** Positions stay f32, like all that is no matrix of a product. */
+  private GgufType typeOf(String name, long[] shape) {
+    if (shape.length < 2 || name.equals("position_embd.weight")) {
       return GgufType.F32;
     }
     boolean wholeBlocks = shape[shape.length - 1] % type.storage().blockElements == 0;
     return wholeBlocks ? type : GgufType.F16;
+  }
+
+  /** A matrix of {@code shape} as its transpose; read whole, once, when it is first asked for. */
+  private static FloatSource transposed(FloatSource from, long[] shape) {
+    int elements = Math.toIntExact(shape[0] * shape[1]);
+    float[][] whole = new float[1][];
+    return (first, count, into, offset) -> {
+      if (whole[0] == null) {
+        float[] values = new float[elements];
+        from.read(0, elements, values, 0);
+        whole[0] = ConvertedTensor.transpose(values, shape);
+      }
+      System.arraycopy(whole[0], (int) first, into, offset, count);
+      if (first + count == elements) {
+        whole[0] = null; // ranges come once, in order
+      }
+    };
   }
 
   /**
@@ -200,7 +259,7 @@ public final class GgufExport {
   }
 
   private void put(String key, Object value) {
-    metadata.put(family.architecture() + "." + key, value);
+    metadata.put(architecture + "." + key, value);
   }
 
   private long number(String key) {

@@ -14,9 +14,10 @@ import org.rlhf4j.tokenizer.GgufTokenizer;
 import org.rlhf4j.tokenizer.SpecialTokens;
 import org.rlhf4j.tokenizer.Tokenizer;
 
-/** A GGUF file of the Llama family, seen as a Hugging Face model. */
+/** A GGUF file of a family that {@link GgufArchitecture} knows, seen as a Hugging Face model. */
 final class GgufModel extends ModelFiles {
   private final GgufFile gguf;
+  private final GgufArchitecture architecture;
   private final ObjectNode config;
   private final ObjectNode generationConfig;
   private final TensorFile weights;
@@ -25,6 +26,9 @@ final class GgufModel extends ModelFiles {
   private GgufModel(GgufFile gguf) {
     super(gguf.path());
     this.gguf = gguf;
+    this.architecture =
+        GgufArchitecture.of(
+            gguf.metadata().require("general.architecture", String.class), gguf.path());
     this.config = GgufConfig.config(gguf);
     this.generationConfig = GgufConfig.generationConfig(gguf);
     this.weights = new Renamed(gguf, Collections.unmodifiableMap(rename()));
@@ -41,19 +45,13 @@ final class GgufModel extends ModelFiles {
   }
 
   private Map<String, StoredTensor> rename() {
-    boolean permuted = config.get("model_type").textValue().equals("llama");
     Map<String, StoredTensor> result = new LinkedHashMap<>();
     List<String> unknown = new ArrayList<>();
     for (StoredTensor tensor : gguf.tensors().values()) {
-      String name = GgufNames.toHuggingFace(tensor.name());
-      if (name != null && permuted && (name.contains(".q_proj.") || name.contains(".k_proj."))) {
-        checkRows(tensor);
-        result.put(
-            name,
-            RowPermutedTensor.undoRotaryPairs(name, tensor, config.get("head_dim").longValue()));
-      } else if (name != null) {
-        result.put(name, new RenamedTensor(name, tensor));
-      } else if (!tensor.name().equals("rope_freqs.weight")) { // that one is in config()
+      String name = architecture.toHuggingFace(tensor.name());
+      if (name != null) {
+        result.put(name, restored(name, tensor));
+      } else if (!tensor.name().startsWith("rope_")) { // those are in config()
         unknown.add(tensor.name());
       }
     }
@@ -67,6 +65,26 @@ final class GgufModel extends ModelFiles {
               + (unknown.size() > 5 ? " and " + (unknown.size() - 5) + " more" : ""));
     }
     return result;
+  }
+
+  /** The tensor as it was before llama.cpp's converter. */
+  private StoredTensor restored(String name, StoredTensor tensor) {
+    StoredTensor renamed = new RenamedTensor(name, tensor);
+    boolean inLayer = name.startsWith(architecture.prefix());
+    return switch (architecture.values()) {
+      case AS_IS -> renamed;
+      case ROTARY_PAIRS -> {
+        if (!name.contains(".q_proj.") && !name.contains(".k_proj.")) {
+          yield renamed;
+        }
+        checkRows(tensor);
+        yield RowPermutedTensor.undoRotaryPairs(name, tensor, config.get("head_dim").longValue());
+      }
+      case NORMS_PLUS_ONE ->
+          name.endsWith("norm.weight") ? ConvertedTensor.plus(renamed, -1) : renamed;
+      case TRANSPOSED ->
+          inLayer && tensor.shape().length == 2 ? ConvertedTensor.transposed(renamed) : renamed;
+    };
   }
 
   private void checkRows(StoredTensor tensor) {
@@ -112,7 +130,10 @@ final class GgufModel extends ModelFiles {
       json.put("pad_token", special.pad());
       json.put("unk_token", special.unk());
       json.put("clean_up_tokenization_spaces", false);
-      json.put("model_max_length", config.get("max_position_embeddings").longValue());
+      gguf.metadata()
+          .integer(
+              gguf.metadata().require("general.architecture", String.class) + ".context_length")
+          .ifPresent(length -> json.put("model_max_length", length));
       json.put("tokenizer_class", "PreTrainedTokenizerFast");
       String template = gguf.metadata().get("tokenizer.chat_template", String.class);
       if (template != null) {

@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Comparator;
 import java.util.LinkedHashSet;
 import java.util.Map;
 import java.util.Optional;
@@ -119,10 +120,20 @@ public abstract sealed class ModelFiles implements AutoCloseable
 
   /**
    * One tensor; an InputException names the file, the tensor and the nearest names when there is
-   * none.
+   * none. A checkpoint of the decoder alone, saved without its head, leaves the first part of all
+   * names away ("model.", "transformer."): its tensors are found under the full names too.
    */
   public StoredTensor tensor(String hfName) {
-    return weights().tensor(hfName);
+    StoredTensor bare = tensors().get(hfName.substring(hfName.indexOf('.') + 1));
+    return bare != null && !tensors().containsKey(hfName) ? bare : weights().tensor(hfName);
+  }
+
+  /** How the largest tensor is stored: what the model is stored in, in one word. */
+  public String storedType() {
+    return tensors().values().stream()
+        .max(Comparator.comparingLong(StoredTensor::elements))
+        .map(StoredTensor::storedType)
+        .orElseThrow(() -> InputException.at(path, "expected tensors, found none"));
   }
 
   /** The model's tokenizer, loaded on the first call. Owned by this object. */

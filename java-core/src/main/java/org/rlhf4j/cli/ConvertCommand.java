@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -24,6 +25,7 @@ import org.rlhf4j.nn.CausalLm;
 import org.rlhf4j.nn.ModelConfig;
 import org.rlhf4j.nn.Policy;
 import org.rlhf4j.nn.RewardModel;
+import org.rlhf4j.nn.families.Families;
 import org.rlhf4j.report.AtomicFolder;
 import org.rlhf4j.tensor.Device;
 import picocli.CommandLine.Command;
@@ -89,7 +91,7 @@ final class ConvertCommand implements Callable<Integer> {
     if (!common.dtype.equals("auto")) {
       return FloatType.parse(common.dtype);
     }
-    String stored = files.tensor("model.embed_tokens.weight").storedType();
+    String stored = files.storedType();
     return stored.equals("F32")
         ? FloatType.F32
         : stored.equals("F16") ? FloatType.F16 : FloatType.BF16;
@@ -111,11 +113,12 @@ final class ConvertCommand implements Callable<Integer> {
         throw InputException.at(
             adapter, "a score head has no place in a GGUF file; give --out as a folder");
       }
+      Map<String, String> modules = modules(files, lora);
       GgufExport.write(
           files,
           tensor -> {
-            String module = tensor.name().replaceAll("\\.weight$", "");
-            return lora.hasModule(module) ? MergedTensor.of(tensor, lora, module) : tensor;
+            String module = modules.get(tensor.name());
+            return module == null ? tensor : MergedTensor.of(tensor, lora, module);
           },
           out,
           type);
@@ -127,12 +130,12 @@ final class ConvertCommand implements Callable<Integer> {
     if (!common.dtype.equals("auto")) {
       return GgufType.parse(common.dtype);
     }
-    String stored = files.tensor("model.embed_tokens.weight").storedType();
+    String stored = files.storedType();
     return stored.equals("F32") || stored.equals("BF16") ? GgufType.parse(stored) : GgufType.F16;
   }
 
   private LoraAdapter adapter(ModelFiles files, Device device) {
-    ModelConfig config = ModelConfig.from(files.config(), model.toString());
+    ModelConfig config = Families.config(files.config(), model.toString());
     boolean scores = PeftAdapter.task(adapter).equals(PeftAdapter.Task.SEQ_CLS.name());
     return scores
         ? PeftAdapter.load(
@@ -146,14 +149,22 @@ final class ConvertCommand implements Callable<Integer> {
             device, adapter, CausalLm.modules(config), Policy.valueHead(config), Set.of(), false);
   }
 
+  /** The adapter's modules by the names that their matrices have in the file. */
+  private static Map<String, String> modules(ModelFiles files, LoraAdapter lora) {
+    Map<String, String> modules = new HashMap<>();
+    lora.modules().keySet().forEach(m -> modules.put(files.tensor(m + ".weight").name(), m));
+    return modules;
+  }
+
   private void writeMerged(ModelFiles files, FloatType type) throws IOException {
     try (Device device = Device.cpu(common.threads);
         LoraAdapter lora = adapter(files, device)) {
+      Map<String, String> modules = modules(files, lora);
       List<TensorToWrite> tensors = new ArrayList<>();
       for (StoredTensor t : files.tensors().values()) {
-        String module = t.name().replaceAll("\\.weight$", "");
+        String module = modules.get(t.name());
         tensors.add(
-            lora.hasModule(module)
+            module != null
                 ? new TensorToWrite(t.name(), type, t.shape(), MergedTensor.of(t, lora, module))
                 : TensorToWrite.of(t, type));
       }

@@ -14,6 +14,7 @@ import org.rlhf4j.nn.CausalLm;
 import org.rlhf4j.nn.ModelConfig;
 import org.rlhf4j.nn.Policy;
 import org.rlhf4j.nn.RewardModel;
+import org.rlhf4j.nn.families.Families;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
 import org.rlhf4j.tokenizer.Tokenizer;
@@ -44,7 +45,7 @@ final class LoadedModel implements AutoCloseable {
     ModelFiles files = ModelFiles.open(model);
     Device device = null;
     try {
-      ModelConfig config = ModelConfig.from(files.config(), model.toString());
+      ModelConfig config = Families.config(files.config(), model.toString());
       device = Devices.open(deviceName, threads);
       DType type = dtype(dtype, files);
       CausalLm lm =
@@ -84,10 +85,7 @@ final class LoadedModel implements AutoCloseable {
     return switch (name) {
       case "f32" -> DType.F32;
       case "bf16" -> DType.BF16;
-      case "auto" ->
-          files.tensor("model.embed_tokens.weight").storedType().equals("F32")
-              ? DType.F32
-              : DType.BF16;
+      case "auto" -> files.storedType().equals("F32") ? DType.F32 : DType.BF16;
       default ->
           throw new InputException("--dtype: expected f32, bf16 or auto, found '" + name + "'");
     };

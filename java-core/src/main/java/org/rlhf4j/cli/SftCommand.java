@@ -89,9 +89,7 @@ final class SftCommand extends TrainingCommand {
   private void writeModel(Path folder) throws IOException {
     FloatType type = FloatType.valueOf(model.lm().dtype().name());
     ModelFolderWriter.writeWeights(
-        folder,
-        ParameterFiles.tensors(model.lm().parameters(), type),
-        ModelFolderWriter.SHARD_BYTES);
+        folder, ParameterFiles.tensors(model.lm(), type), ModelFolderWriter.SHARD_BYTES);
     ModelFolderWriter.writeConfiguration(model.files(), folder, type);
   }
 

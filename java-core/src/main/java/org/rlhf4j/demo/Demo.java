@@ -32,6 +32,7 @@ import org.rlhf4j.nn.ModelConfig;
 import org.rlhf4j.nn.ParameterFiles;
 import org.rlhf4j.nn.Policy;
 import org.rlhf4j.nn.RewardModel;
+import org.rlhf4j.nn.families.Families;
 import org.rlhf4j.report.FolderWriter;
 import org.rlhf4j.report.HtmlReport;
 import org.rlhf4j.report.Progress;
@@ -107,7 +108,7 @@ public final class Demo {
 
   private void makeModel() throws IOException {
     ModelConfig config =
-        ModelConfig.from(
+        Families.config(
             Json.readObject(modelFolder.resolve("config.json")), modelFolder.toString());
     try (CausalLm model = CausalLm.initialised(device, config, DType.F32, options.seed())) {
       say.accept(
@@ -121,9 +122,7 @@ public final class Demo {
       SftConfig tune = sft("2-sft", 32, options.quick() ? 40 : 400, 2e-3);
       stage("sft", tune, new SftTrainer(model, null, demonstrations(), tune), Map.of());
       ModelFolderWriter.writeWeights(
-          modelFolder,
-          ParameterFiles.tensors(model.parameters(), FloatType.F32),
-          ModelFolderWriter.SHARD_BYTES);
+          modelFolder, ParameterFiles.tensors(model, FloatType.F32), ModelFolderWriter.SHARD_BYTES);
     }
   }
 
@@ -146,7 +145,7 @@ public final class Demo {
         CausalLm base =
             CausalLm.frozen(
                 device,
-                ModelConfig.from(files.config(), modelFolder.toString()),
+                Families.config(files.config(), modelFolder.toString()),
                 DType.F32,
                 files::tensor)) {
       say.accept("3/4 reward model, from preference pairs");

@@ -15,14 +15,16 @@ public final class Attention {
    * The shape of the heads.
    *
    * @param window how many keys a query sees, itself included; 0: all
+   * @param scale what a query times a key is multiplied by before the softmax
    */
-  public record Heads(int query, int keyValue, int size, int window) {
-    public long columns() {
-      return (long) (query + 2 * keyValue) * size;
+  public record Heads(int query, int keyValue, int size, int window, float scale) {
+    /** With the usual scale, 1/√size. */
+    public Heads(int query, int keyValue, int size, int window) {
+      this(query, keyValue, size, window, (float) (1 / Math.sqrt(size)));
     }
 
-    float scale() {
-      return (float) (1 / Math.sqrt(size));
+    public long columns() {
+      return (long) (query + 2 * keyValue) * size;
     }
 
     Tensor q(Tensor qkv) {
@@ -39,8 +41,11 @@ public final class Attention {
       return qkv.columns(from, from + (long) keyValue * size).reshape(qkv.size(0), keyValue, size);
     }
 
-    /** Rotates q and k of {@code qkv} in place. */
+    /** Rotates q and k of {@code qkv} in place; angles null: not at all. */
     void rotate(Tensor qkv, Tensor angles, boolean inverse) {
+      if (angles == null) {
+        return;
+      }
       Kernels.rope(q(qkv), q(qkv), angles, inverse);
       Kernels.rope(k(qkv), k(qkv), angles, inverse);
     }
@@ -55,7 +60,8 @@ public final class Attention {
   /**
    * @param qkv float [T, columns]: queries, keys and values side by side; rotated in place
    * @param positions i32 [T]
-   * @param angles f32 [T,size], as rope_table makes them
+   * @param angles f32 [T, up to size], as rope_table makes them; null where positions enter
+   *     elsewhere
    * @param cuSeqlens i32 [B+1]
    * @param cache where keys and values are kept for decoding, or null
    * @return float [T, query heads * size]

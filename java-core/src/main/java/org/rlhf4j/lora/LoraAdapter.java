@@ -19,8 +19,13 @@ import org.rlhf4j.tensor.Tensor;
  * with ".lora_A" and ".lora_B".
  */
 public final class LoraAdapter implements AutoCloseable {
-  /** A linear layer that can have an adapter. */
-  public record Module(String name, long in, long out) {}
+  /**
+   * A linear layer that can have an adapter.
+   *
+   * @param fanInFanOut whether the checkpoint stores its matrix as [in, out], as PEFT calls it; A
+   *     and B are [r, in] and [out, r] all the same
+   */
+  public record Module(String name, long in, long out, boolean fanInFanOut) {}
 
   private final LoraConfig config;
   private final Parameters parameters;

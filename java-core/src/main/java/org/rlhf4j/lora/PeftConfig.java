@@ -83,7 +83,9 @@ final class PeftConfig {
     c.put("r", lora.r());
     putNumber(c, "lora_alpha", lora.alpha());
     c.put("lora_dropout", Double.parseDouble(Float.toString(lora.dropout())));
-    c.put("fan_in_fan_out", hasConv1d(adapter));
+    c.put(
+        "fan_in_fan_out",
+        adapter.modules().values().stream().anyMatch(LoraAdapter.Module::fanInFanOut));
     putModules(c, "target_modules", lora.targets().modules(), adapter);
     if (!lora.targets().excluded().equals(ModulePattern.NONE)) {
       putModules(c, "exclude_modules", lora.targets().excluded(), adapter);
@@ -100,12 +102,6 @@ final class PeftConfig {
       c.putArray("modules_to_save").add("classifier").add("score");
     }
     return c;
-  }
-
-  /** GPT-2's layers are transformers' Conv1D, whose matrix lies there as [in, out]. */
-  private static boolean hasConv1d(LoraAdapter adapter) {
-    return adapter.modules().keySet().stream()
-        .anyMatch(m -> m.matches("(.*\\.)?h\\.\\d+\\.(attn\\.c_attn|attn\\.c_proj|mlp\\.c_.*)"));
   }
 
   /** PEFT, too, replaces all-linear by the names that it found. */

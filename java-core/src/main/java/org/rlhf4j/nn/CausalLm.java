@@ -1,17 +1,21 @@
 package org.rlhf4j.nn;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.function.Function;
+import java.util.stream.Collectors;
 import org.rlhf4j.InputException;
 import org.rlhf4j.checkpoint.StoredTensor;
+import org.rlhf4j.graph.Add;
 import org.rlhf4j.graph.Attention;
 import org.rlhf4j.graph.Embedding;
 import org.rlhf4j.graph.Graph;
 import org.rlhf4j.graph.Parameter;
 import org.rlhf4j.graph.Parameters;
-import org.rlhf4j.graph.RmsNorm;
+import org.rlhf4j.graph.Scale;
 import org.rlhf4j.graph.Var;
 import org.rlhf4j.lora.LoraAdapter;
 import org.rlhf4j.tensor.DType;
@@ -27,19 +31,17 @@ import org.rlhf4j.tensor.Weight;
  * by the batch.
  */
 public final class CausalLm implements AutoCloseable {
-  private static final String EMBEDDING = "model.embed_tokens.weight";
-  private static final String FINAL_NORM = "model.norm.weight";
-  private static final String HEAD = "lm_head.weight";
-
   private final Device device;
   private final ModelConfig config;
   private final WeightStore store;
   private final Parameters parameters; // null: frozen
   private final Scope scope;
-  private final Tensor invFreq;
+  private final List<Tensor> frequencies = new ArrayList<>(); // of each of the config's ropes
   private final Parameter embedding;
+  private final float embeddingScale;
+  private final Parameter positions; // null: not learned
   private final List<DecoderLayer> layers = new ArrayList<>();
-  private final Parameter finalNorm;
+  private final Norm finalNorm;
   private final Weight head;
   private final Tensor headGrad;
 
@@ -49,16 +51,29 @@ public final class CausalLm implements AutoCloseable {
     this.store = store;
     this.parameters = parameters;
     scope = device.scope();
-    float[] frequencies = config.inverseFrequencies();
-    invFreq = scope.allocate(DType.F32, 2, frequencies.length / 2).copyFrom(frequencies);
-    embedding = store.table(EMBEDDING);
+    for (Rope rope : config.ropes()) {
+      Tensor parts = scope.allocate(DType.F32, 2, rope.frequencies().length);
+      frequencies.add(parts.copyFrom(rope.parts()));
+    }
+    ModelConfig.Ends ends = config.ends();
+    embedding = store.table(ends.tokens() + ".weight");
+    embeddingScale = rounded((float) ends.embeddingScale(), store.dtype());
+    positions = ends.positions() == null ? null : store.table(ends.positions() + ".weight");
     for (int i = 0; i < config.layers(); i++) {
       layers.add(new DecoderLayer(config, store, i));
     }
-    finalNorm = store.vector(FINAL_NORM);
-    String headName = config.tieWordEmbeddings() ? EMBEDDING : HEAD;
-    head = store.matrix(List.of(headName));
-    headGrad = store.matrixGrad(List.of(headName));
+    finalNorm = Norm.of(store, config.norm(), ends.finalNorm(), store.dtype());
+    head = store.matrix(List.of(ends.headWeight()));
+    headGrad = store.matrixGrad(List.of(ends.headWeight()));
+  }
+
+  /** To the dtype of the weights, as transformers rounds the scale before it multiplies. */
+  private static float rounded(float scale, DType dtype) {
+    if (dtype == DType.F32) {
+      return scale;
+    }
+    int bits = Float.floatToRawIntBits(scale);
+    return Float.intBitsToFloat((bits + 0x7fff + (bits >>> 16 & 1)) & 0xffff0000);
   }
 
   /**
@@ -101,13 +116,17 @@ public final class CausalLm implements AutoCloseable {
   public static CausalLm initialised(Device device, ModelConfig config, DType dtype, long seed) {
     Parameters parameters = new Parameters(device, specs(config), dtype, true);
     java.util.Random random = new java.util.Random(new SplittableRandom(seed).nextLong());
+    Map<String, ModelParameter> byName = byName(config);
     for (Parameter p : parameters.all()) {
       float[] values = new float[(int) p.value().elements()];
+      ModelParameter.Role role = byName.get(p.name()).role();
       for (int i = 0; i < values.length; i++) {
         values[i] =
-            p.value().rank() > 1
-                ? (float) (random.nextGaussian() * 0.02)
-                : p.name().endsWith("norm.weight") ? 1 : 0;
+            switch (role) {
+              case MATRIX -> (float) (random.nextGaussian() * 0.02);
+              case NORM -> 1;
+              case BIAS -> 0;
+            };
       }
       p.value().copyFrom(values);
     }
@@ -115,74 +134,49 @@ public final class CausalLm implements AutoCloseable {
     return new CausalLm(device, config, new TrainableWeights(parameters, dtype), parameters);
   }
 
+  /** The checkpoint's tensors, in the shape and form that the kernels read. */
   private static Function<String, StoredTensor> checked(
       ModelConfig config, Function<String, StoredTensor> source) {
-    List<Parameters.Spec> specs = specs(config);
+    Map<String, ModelParameter> byName = byName(config);
     return name -> {
       StoredTensor t = source.apply(name);
-      for (Parameters.Spec s : specs) {
-        if (s.name().equals(name) && !java.util.Arrays.equals(s.shape(), t.shape())) {
-          throw new InputException(
-              "tensor '"
-                  + name
-                  + "': expected shape "
-                  + java.util.Arrays.toString(s.shape())
-                  + " by the model's config, found "
-                  + java.util.Arrays.toString(t.shape()));
-        }
+      ModelParameter p = byName.get(name);
+      long[] expected = p.storedAs().shape(p.shape());
+      if (!Arrays.equals(expected, t.shape())) {
+        throw new InputException(
+            "tensor '"
+                + name
+                + "': expected shape "
+                + Arrays.toString(expected)
+                + " by the model's config, found "
+                + Arrays.toString(t.shape()));
       }
-      return t;
+      return p.storedAs().read(t);
     };
   }
 
-  /**
-   * Names (Hugging Face's) and shapes of all parameters. Matrices that are used joined follow one
-   * another.
-   */
-  public static List<Parameters.Spec> specs(ModelConfig c) {
-    List<Parameters.Spec> specs = new ArrayList<>();
-    specs.add(Parameters.Spec.of(EMBEDDING, c.vocabSize(), c.hiddenSize()));
-    for (int i = 0; i < c.layers(); i++) {
-      String prefix = "model.layers." + i + ".";
-      specs.add(Parameters.Spec.of(prefix + "input_layernorm.weight", c.hiddenSize()));
-      specs.add(Parameters.Spec.of(prefix + "post_attention_layernorm.weight", c.hiddenSize()));
-      for (LoraAdapter.Module m : layerModules(c, i)) {
-        specs.add(Parameters.Spec.of(m.name() + ".weight", m.out(), m.in()));
-      }
-      if (c.attentionBias()) {
-        for (LoraAdapter.Module m : layerModules(c, i).subList(0, 3)) {
-          specs.add(Parameters.Spec.of(m.name() + ".bias", m.out()));
-        }
-      }
-    }
-    specs.add(Parameters.Spec.of(FINAL_NORM, c.hiddenSize()));
-    if (!c.tieWordEmbeddings()) {
-      specs.add(Parameters.Spec.of(HEAD, c.vocabSize(), c.hiddenSize()));
-    }
-    return specs;
+  private static Map<String, ModelParameter> byName(ModelConfig config) {
+    return config.parameters().stream()
+        .collect(Collectors.toMap(ModelParameter::name, Function.identity()));
   }
 
-  private static List<LoraAdapter.Module> layerModules(ModelConfig c, int i) {
-    String prefix = "model.layers." + i + ".";
-    long h = c.hiddenSize();
-    long q = (long) c.heads() * c.headSize();
-    long kv = (long) c.kvHeads() * c.headSize();
-    long inner = c.intermediateSize();
-    return List.of(
-        new LoraAdapter.Module(prefix + "self_attn.q_proj", h, q),
-        new LoraAdapter.Module(prefix + "self_attn.k_proj", h, kv),
-        new LoraAdapter.Module(prefix + "self_attn.v_proj", h, kv),
-        new LoraAdapter.Module(prefix + "self_attn.o_proj", q, h),
-        new LoraAdapter.Module(prefix + "mlp.gate_proj", h, inner),
-        new LoraAdapter.Module(prefix + "mlp.up_proj", h, inner),
-        new LoraAdapter.Module(prefix + "mlp.down_proj", inner, h));
+  /** Names (Hugging Face's) and shapes of all parameters, as the kernels read them. */
+  public static List<Parameters.Spec> specs(ModelConfig config) {
+    return config.parameters().stream().map(ModelParameter::spec).toList();
   }
 
   /** All linear layers that can have an adapter, in order. */
   public static List<LoraAdapter.Module> modules(ModelConfig config) {
+    boolean transposed = config.block().transposed();
     List<LoraAdapter.Module> modules = new ArrayList<>();
     for (int i = 0; i < config.layers(); i++) {
-      modules.addAll(layerModules(config, i));
+      for (LinearGroup group : config.linears(i)) {
+        for (int part = 0; part < group.names().size(); part++) {
+          modules.add(
+              new LoraAdapter.Module(
+                  group.names().get(part), group.in(), group.out()[part], transposed));
+        }
+      }
     }
     return modules;
   }
@@ -247,12 +241,18 @@ public final class CausalLm implements AutoCloseable {
 
   private Var hidden(
       Graph g, PackedBatch batch, KvCache cache, Tensor slots, Tensor lengths, boolean recompute) {
-    Var h = Embedding.apply(g, embedding, batch.ids());
-    Tensor angles = g.allocate(DType.F32, batch.tokens(), config.headSize());
-    Kernels.ropeTable(angles, batch.positions(), invFreq);
+    if (lengths == null) {
+      config.requirePositions(batch.longest());
+    }
+    Var h = embed(g, batch);
+    Tensor[] tables = new Tensor[frequencies.size()];
+    for (int i = 0; i < tables.length; i++) {
+      tables[i] = angles(g, batch, i);
+    }
     for (int i = 0; i < layers.size(); i++) {
       Attention.Cache kept = cache == null ? null : cache.layer(i, slots);
       DecoderLayer layer = layers.get(i);
+      Tensor angles = layer.rope() < 0 ? null : tables[layer.rope()];
       if (g.isRecording() && recompute) {
         h =
             g.recompute(
@@ -263,7 +263,27 @@ public final class CausalLm implements AutoCloseable {
         h = inferLayer(g, layer, h, batch, angles, kept, lengths);
       }
     }
-    return RmsNorm.apply(g, h, finalNorm, config.rmsNormEps(), dtype());
+    return finalNorm.apply(g, h);
+  }
+
+  private Var embed(Graph g, PackedBatch batch) {
+    Var h = Embedding.apply(g, embedding, batch.ids());
+    if (embeddingScale != 1) {
+      h = Scale.apply(g, h, embeddingScale);
+    }
+    return positions == null
+        ? h
+        : Add.apply(g, h, Embedding.apply(g, positions, batch.positions()));
+  }
+
+  private Tensor angles(Graph g, PackedBatch batch, int rope) {
+    Tensor table = g.allocate(DType.F32, batch.tokens(), config.ropes().get(rope).columns());
+    Kernels.ropeTable(table, batch.positions(), frequencies.get(rope));
+    float factor = config.ropes().get(rope).attentionFactor();
+    if (factor != 1) {
+      Kernels.scale(table, table, factor);
+    }
+    return table;
   }
 
   /** Without a backward to come, a layer's activations go back as soon as it is done. */

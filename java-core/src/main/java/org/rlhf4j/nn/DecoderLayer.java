@@ -1,88 +1,75 @@
 package org.rlhf4j.nn;
 
-import java.util.List;
 import org.rlhf4j.graph.Add;
 import org.rlhf4j.graph.Attention;
 import org.rlhf4j.graph.Graph;
+import org.rlhf4j.graph.HeadNorm;
 import org.rlhf4j.graph.Parameter;
-import org.rlhf4j.graph.RmsNorm;
-import org.rlhf4j.graph.Swiglu;
 import org.rlhf4j.graph.Var;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Tensor;
 
 /**
- * One block of the Llama wiring: h + attention(norm(h)), then h + mlp(norm(h)). The residual stream
- * h is f32.
+ * One block, wired as its {@link Block} declares: h + attention(norm(h)), then h + mlp(norm(h)),
+ * either with a norm of what is added. The residual stream h is f32.
  */
 final class DecoderLayer {
   private final Attention.Heads heads;
-  private final float eps;
-  private final DType dtype;
-  private final Parameter inputNorm;
+  private final int rope;
+  private final Activation activation;
+  private final Norm beforeAttention;
   private final Projection qkv;
+  private final Parameter queryNorm; // null: heads are not normalised
+  private final Parameter keyNorm;
+  private final float eps;
   private final Projection o;
-  private final Parameter postNorm;
-  private final Projection gateUp;
-  private final Projection down;
+  private final Norm afterAttention; // null: added as it is
+  private final Norm beforeMlp;
+  private final Projection mlpIn;
+  private final Projection mlpOut;
+  private final Norm afterMlp; // null: added as it is
 
   DecoderLayer(ModelConfig config, WeightStore store, int index) {
+    Block block = config.block();
+    ModelConfig.Layer layer = config.perLayer().get(index);
     heads =
         new Attention.Heads(
-            config.heads(), config.kvHeads(), config.headSize(), config.slidingWindow());
-    eps = config.rmsNormEps();
-    dtype = store.dtype();
-    String prefix = "model.layers." + index + ".";
-    List<String> attention =
-        List.of(
-            prefix + "self_attn.q_proj", prefix + "self_attn.k_proj", prefix + "self_attn.v_proj");
-    long q = (long) config.heads() * config.headSize();
-    long kv = (long) config.kvHeads() * config.headSize();
-    inputNorm = store.vector(prefix + "input_layernorm.weight");
-    qkv =
-        projection(
-            store,
-            attention,
-            new long[] {q, kv, kv},
-            config.attentionBias() ? attention : List.of(),
-            4 * index);
-    o =
-        projection(
-            store,
-            List.of(prefix + "self_attn.o_proj"),
-            new long[] {config.hiddenSize()},
-            List.of(),
-            4 * index + 1);
-    postNorm = store.vector(prefix + "post_attention_layernorm.weight");
-    long inner = config.intermediateSize();
-    gateUp =
-        projection(
-            store,
-            List.of(prefix + "mlp.gate_proj", prefix + "mlp.up_proj"),
-            new long[] {inner, inner},
-            List.of(),
-            4 * index + 2);
-    down =
-        projection(
-            store,
-            List.of(prefix + "mlp.down_proj"),
-            new long[] {config.hiddenSize()},
-            List.of(),
-            4 * index + 3);
+            config.heads(), config.kvHeads(), config.headSize(), layer.window(), layer.scale());
+    rope = layer.rope();
+    activation = block.activation();
+    beforeAttention = norm(config, store, index, block.beforeAttention(), store.dtype());
+    qkv = Projection.of(store, config.qkv(index), 4 * index);
+    queryNorm = vector(store, block, index, block.queryNorm());
+    keyNorm = vector(store, block, index, block.keyNorm());
+    eps = config.norm().eps();
+    o = Projection.of(store, config.o(index), 4 * index + 1);
+    afterAttention = norm(config, store, index, block.afterAttention(), DType.F32);
+    beforeMlp = norm(config, store, index, block.beforeMlp(), store.dtype());
+    mlpIn = Projection.of(store, config.mlpIn(index), 4 * index + 2);
+    mlpOut = Projection.of(store, config.mlpOut(index), 4 * index + 3);
+    afterMlp = norm(config, store, index, block.afterMlp(), DType.F32);
   }
 
-  private static Projection projection(
-      WeightStore store, List<String> names, long[] out, List<String> biased, int index) {
-    List<String> matrices = names.stream().map(n -> n + ".weight").toList();
-    return new Projection(
-        Projection.parts(names, out),
-        store.matrix(matrices),
-        store.matrixGrad(matrices),
-        store.joinedVector(biased.stream().map(n -> n + ".bias").toList()),
-        index);
+  private static Norm norm(
+      ModelConfig config, WeightStore store, int index, String part, DType dtype) {
+    String name = part == null ? null : config.block().name(index, part);
+    return Norm.of(store, config.norm(), name, dtype);
   }
 
-  /** h f32 [T,H] → [T,H]. */
+  private static Parameter vector(WeightStore store, Block block, int index, String part) {
+    return part == null ? null : store.vector(block.name(index, part) + ".weight");
+  }
+
+  /** Which of the model's rotary positions; −1: none. */
+  int rope() {
+    return rope;
+  }
+
+  /**
+   * h f32 [T,H] → [T,H].
+   *
+   * @param angles of {@link #rope}, or null
+   */
   Var apply(
       Graph g,
       Var h,
@@ -90,16 +77,22 @@ final class DecoderLayer {
       Tensor angles,
       Attention.Cache cache,
       Tensor decodeLengths) {
-    Var x = RmsNorm.apply(g, h, inputNorm, eps, dtype);
-    Var projected = qkv.apply(g, x, batch);
+    Var projected = qkv.apply(g, beforeAttention.apply(g, h), batch);
+    if (queryNorm != null) {
+      projected = HeadNorm.apply(g, projected, heads, queryNorm, keyNorm, eps);
+    }
     Var attended =
         decodeLengths == null
             ? Attention.apply(
                 g, projected, heads, batch.positions(), angles, batch.cuSeqlens(), cache)
             : Attention.decode(
                 g, projected, heads, batch.positions(), angles, cache, decodeLengths);
-    Var middle = Add.apply(g, h, o.apply(g, attended, batch));
-    Var y = RmsNorm.apply(g, middle, postNorm, eps, dtype);
-    return Add.apply(g, middle, down.apply(g, Swiglu.apply(g, gateUp.apply(g, y, batch)), batch));
+    Var middle = add(g, h, o.apply(g, attended, batch), afterAttention);
+    Var inner = activation.apply(g, mlpIn.apply(g, beforeMlp.apply(g, middle), batch));
+    return add(g, middle, mlpOut.apply(g, inner, batch), afterMlp);
+  }
+
+  private static Var add(Graph g, Var h, Var x, Norm norm) {
+    return Add.apply(g, h, norm == null ? x : norm.apply(g, x));
   }
 }

@@ -18,6 +18,7 @@ public final class KvCache implements AutoCloseable {
   private final int length;
 
   public KvCache(Device device, ModelConfig config, DType dtype, int slots, int length) {
+    config.requirePositions(length);
     this.slots = slots;
     this.length = length;
     scope = device.scope();

@@ -1,178 +1,201 @@
 package org.rlhf4j.nn;
 
-import com.fasterxml.jackson.databind.JsonNode;
+import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
-import java.util.Optional;
 import org.rlhf4j.InputException;
 
 /**
- * A decoder's shape, from Hugging Face's config.json.
+ * A decoder: its sizes, its wiring, and what checkpoints name its parts. Made from config.json by
+ * the family that its model_type names, {@code org.rlhf4j.nn.families}.
  *
- * @param slidingWindow keys a query sees; 0: all
- * @param attentionBias whether q, k and v have a bias
+ * @param maxPositions what the model was made for
+ * @param ends what stands before the first layer and behind the last
+ * @param norm of every norm but those of heads, which are RMS norms of the same kind
+ * @param ropes the rotary positions that layers choose from; empty where positions are learned
+ * @param perLayer one entry per layer
  */
 public record ModelConfig(
     String modelType,
     int vocabSize,
     int hiddenSize,
     int intermediateSize,
-    int layers,
     int heads,
     int kvHeads,
     int headSize,
-    float rmsNormEps,
-    double ropeTheta,
-    Optional<RopeScaling> ropeScaling,
     int maxPositions,
-    boolean tieWordEmbeddings,
-    int slidingWindow,
-    boolean attentionBias) {
+    Ends ends,
+    Norm norm,
+    Block block,
+    List<Rope> ropes,
+    List<Layer> perLayer) {
 
-  /** Llama 3's stretching of the low frequencies. */
-  public record RopeScaling(
-      double factor, double lowFreqFactor, double highFreqFactor, int originalMaxPositions) {}
+  /**
+   * Names without ".weight".
+   *
+   * @param positions learned positions, added to the embedding; or null
+   * @param embeddingScale what the tokens' embedding is multiplied by
+   * @param tied whether the head's matrix is the tokens' table
+   */
+  public record Ends(
+      String tokens,
+      String positions,
+      double embeddingScale,
+      String finalNorm,
+      String head,
+      boolean tied) {
+    /** The name of the head's matrix. */
+    String headWeight() {
+      return (tied ? tokens : head) + ".weight";
+    }
+  }
 
-  /** What a family adds to the Llama wiring. */
-  private record Family(boolean attentionBias, boolean slidingWindow) {}
+  /** Kind and epsilon of a norm. */
+  public record Norm(NormKind kind, float eps) {}
 
-  private static final Map<String, Family> FAMILIES =
-      Map.of(
-          "llama", new Family(false, false),
-          "mistral", new Family(false, true),
-          "qwen2", new Family(true, false));
+  /**
+   * What may differ from layer to layer.
+   *
+   * @param window keys a query sees; 0: all
+   * @param rope which of {@link #ropes}; −1: none
+   * @param scale what a query times a key is multiplied by
+   */
+  public record Layer(int window, int rope, float scale) {}
 
-  /** The values of "model_type" that load. */
-  public static List<String> supported() {
-    return FAMILIES.keySet().stream().sorted().toList();
+  public int layers() {
+    return perLayer.size();
+  }
+
+  /** How many positions there are at all: rows of a table, or what the frequencies are good for. */
+  public int positionLimit() {
+    int limit = ends.positions() == null ? Integer.MAX_VALUE : maxPositions;
+    for (Rope rope : ropes) {
+      limit = Math.min(limit, rope.limit());
+    }
+    return limit;
   }
 
   /**
-   * @param where names the file in messages
-   * @throws InputException if a key is missing or asks for what is not supported
+   * @throws InputException if the model has fewer positions than {@code tokens}
    */
-  public static ModelConfig from(JsonNode json, String where) {
-    String type = json.path("model_type").asText("");
-    Family family = FAMILIES.get(type);
-    if (family == null) {
+  void requirePositions(int tokens) {
+    if (tokens > positionLimit()) {
       throw new InputException(
-          where + ": model_type '" + type + "' is not supported; expected one of " + supported());
+          tokens
+              + " tokens in one sequence: a '"
+              + modelType
+              + "' model of this configuration has positions for "
+              + positionLimit());
     }
-    String act = json.path("hidden_act").asText("silu");
-    if (!act.equals("silu")) {
-      throw new InputException(
-          where + ": hidden_act '" + act + "' is not supported; expected 'silu'");
-    }
-    if (json.path("mlp_bias").asBoolean(false)
-        || (json.path("attention_bias").asBoolean(false) && !family.attentionBias())) {
-      throw new InputException(
-          where + ": biases in attention or MLP are not supported for model_type '" + type + "'");
-    }
-    int hidden = required(json, "hidden_size", where);
-    int heads = required(json, "num_attention_heads", where);
-    int kvHeads = json.path("num_key_value_heads").asInt(heads);
-    int headSize = json.hasNonNull("head_dim") ? json.get("head_dim").asInt() : hidden / heads;
-    if (kvHeads <= 0 || heads % kvHeads != 0 || headSize % 2 != 0) {
-      throw new InputException(
-          where
-              + ": expected num_attention_heads to be a multiple of num_key_value_heads and an even head size, found "
-              + heads
-              + ", "
-              + kvHeads
-              + " and "
-              + headSize);
-    }
-    JsonNode rope =
-        json.has("rope_parameters") ? json.get("rope_parameters") : json.path("rope_scaling");
-    JsonNode theta = rope.has("rope_theta") ? rope.get("rope_theta") : json.path("rope_theta");
-    int window =
-        family.slidingWindow() && json.path("sliding_window").isNumber()
-            ? json.get("sliding_window").asInt()
-            : 0;
-    return new ModelConfig(
-        type,
-        required(json, "vocab_size", where),
-        hidden,
-        required(json, "intermediate_size", where),
-        required(json, "num_hidden_layers", where),
-        heads,
-        kvHeads,
-        headSize,
-        (float) json.path("rms_norm_eps").asDouble(1e-6),
-        theta.asDouble(10000),
-        ropeScaling(rope, where),
-        json.path("max_position_embeddings").asInt(2048),
-        json.path("tie_word_embeddings").asBoolean(false),
-        window,
-        family.attentionBias());
   }
 
-  private static Optional<RopeScaling> ropeScaling(JsonNode rope, String where) {
-    String type = rope.path("rope_type").asText(rope.path("type").asText("default"));
-    return switch (type) {
-      case "default" -> Optional.empty();
-      case "llama3" ->
-          Optional.of(
-              new RopeScaling(
-                  rope.path("factor").asDouble(),
-                  rope.path("low_freq_factor").asDouble(),
-                  rope.path("high_freq_factor").asDouble(),
-                  rope.path("original_max_position_embeddings").asInt()));
-      default ->
-          throw new InputException(
-              where
-                  + ": rope_type '"
-                  + type
-                  + "' is not supported; expected 'default' or 'llama3'");
-    };
+  LinearGroup qkv(int layer) {
+    long q = (long) heads * headSize;
+    long kv = (long) kvHeads * headSize;
+    return group(layer, block.qkv(), hiddenSize, q, kv, kv);
   }
 
-  private static int required(JsonNode json, String key, String where) {
-    if (!json.path(key).isIntegralNumber() || json.get(key).asInt() <= 0) {
-      throw new InputException(
-          where + ": expected a positive number for '" + key + "', found " + json.path(key));
-    }
-    return json.get(key).asInt();
+  LinearGroup o(int layer) {
+    return group(layer, block.o(), (long) heads * headSize, hiddenSize);
   }
 
-  /**
-   * The rotary frequencies θ^(−2i/d), stretched as configured, each in two parts: the nearest
-   * floats, then what they leave over. [2, headSize / 2], row-major.
-   */
-  public float[] inverseFrequencies() {
-    int half = headSize / 2;
-    float[] parts = new float[headSize];
-    for (int i = 0; i < half; i++) {
-      double inv = Math.pow(ropeTheta, -2.0 * i / headSize);
-      double f = ropeScaling.isPresent() ? stretch(inv, ropeScaling.get()) : inv;
-      parts[i] = (float) f;
-      parts[half + i] = (float) (f - parts[i]);
-    }
-    return parts;
+  LinearGroup mlpIn(int layer) {
+    return block.activation().isGated()
+        ? group(layer, block.mlpIn(), hiddenSize, intermediateSize, intermediateSize)
+        : group(layer, block.mlpIn(), hiddenSize, intermediateSize);
   }
 
-  /**
-   * Llama 3: low frequencies are divided by the factor, high ones stay, those between are blended.
-   */
-  private static double stretch(double inv, RopeScaling s) {
-    double wave = 2 * Math.PI / inv;
-    if (wave > s.originalMaxPositions / s.lowFreqFactor) {
-      return inv / s.factor;
+  LinearGroup mlpOut(int layer) {
+    return group(layer, block.mlpOut(), intermediateSize, hiddenSize);
+  }
+
+  /** All linear layers of a layer, in the order of the forward. */
+  List<LinearGroup> linears(int layer) {
+    return List.of(qkv(layer), o(layer), mlpIn(layer), mlpOut(layer));
+  }
+
+  /** One name for several parts: a layer that is all of them side by side. */
+  private LinearGroup group(int layer, Block.Linears linears, long in, long... out) {
+    List<String> names = linears.names().stream().map(n -> block.name(layer, n)).toList();
+    long[] rows = names.size() == 1 ? new long[] {java.util.Arrays.stream(out).sum()} : out;
+    return new LinearGroup(names, in, rows, linears.bias());
+  }
+
+  /** All parameters. Matrices that are used joined follow one another, and so do their biases. */
+  public List<ModelParameter> parameters() {
+    List<ModelParameter> all = new ArrayList<>();
+    addTable(all, ends.tokens(), vocabSize);
+    if (ends.positions() != null) {
+      addTable(all, ends.positions(), maxPositions);
     }
-    if (wave < s.originalMaxPositions / s.highFreqFactor) {
-      return inv;
+    for (int i = 0; i < layers(); i++) {
+      addNorm(all, i, block.beforeAttention(), hiddenSize);
+      addNorm(all, i, block.afterAttention(), hiddenSize);
+      addNorm(all, i, block.beforeMlp(), hiddenSize);
+      addNorm(all, i, block.afterMlp(), hiddenSize);
+      addNorm(all, i, block.queryNorm(), headSize);
+      addNorm(all, i, block.keyNorm(), headSize);
+      for (LinearGroup group : linears(i)) {
+        addLinears(all, group);
+      }
     }
-    double smooth =
-        (s.originalMaxPositions / wave - s.lowFreqFactor) / (s.highFreqFactor - s.lowFreqFactor);
-    return (1 - smooth) * inv / s.factor + smooth * inv;
+    addNorm(all, ends.finalNorm(), hiddenSize);
+    if (!ends.tied()) {
+      addTable(all, ends.head(), vocabSize);
+    }
+    return all;
+  }
+
+  private void addTable(List<ModelParameter> all, String name, long rows) {
+    all.add(
+        new ModelParameter(
+            name + ".weight", ModelParameter.Role.MATRIX, StoredAs.AS_IS, rows, hiddenSize));
+  }
+
+  private void addNorm(List<ModelParameter> all, int layer, String part, long size) {
+    if (part != null) {
+      addNorm(all, block.name(layer, part), size);
+    }
+  }
+
+  private void addNorm(List<ModelParameter> all, String name, long size) {
+    StoredAs stored = norm.kind() == NormKind.RMS_ONE_PLUS ? StoredAs.LESS_ONE : StoredAs.AS_IS;
+    all.add(new ModelParameter(name + ".weight", ModelParameter.Role.NORM, stored, size));
+    if (norm.kind() == NormKind.LAYER) {
+      all.add(new ModelParameter(name + ".bias", ModelParameter.Role.BIAS, StoredAs.AS_IS, size));
+    }
+  }
+
+  private void addLinears(List<ModelParameter> all, LinearGroup group) {
+    StoredAs stored = block.transposed() ? StoredAs.TRANSPOSED : StoredAs.AS_IS;
+    for (int part = 0; part < group.names().size(); part++) {
+      all.add(
+          new ModelParameter(
+              group.weights().get(part),
+              ModelParameter.Role.MATRIX,
+              stored,
+              group.out()[part],
+              group.in()));
+    }
+    for (int part = 0; part < group.biases().size(); part++) {
+      all.add(
+          new ModelParameter(
+              group.biases().get(part),
+              ModelParameter.Role.BIAS,
+              StoredAs.AS_IS,
+              group.out()[part]));
+    }
   }
 
   /** Number of parameters, embeddings counted once if tied. */
   public long parameterCount() {
-    long qkv = (long) (heads + 2 * kvHeads) * headSize * (hiddenSize + (attentionBias ? 1L : 0));
-    long o = (long) heads * headSize * hiddenSize;
-    long mlp = 3L * hiddenSize * intermediateSize;
-    long embeddings = (long) vocabSize * hiddenSize * (tieWordEmbeddings ? 1 : 2);
-    return layers * (qkv + o + mlp + 2L * hiddenSize) + hiddenSize + embeddings;
+    long count = 0;
+    for (ModelParameter p : parameters()) {
+      long elements = 1;
+      for (long n : p.shape()) {
+        elements *= n;
+      }
+      count += elements;
+    }
+    return count;
   }
 }

@@ -86,6 +86,15 @@ public record PackedBatch(
     return starts[starts.length - 1];
   }
 
+  /** Tokens of the longest sequence. */
+  public int longest() {
+    int longest = 0;
+    for (int b = 0; b < sequences(); b++) {
+      longest = Math.max(longest, starts[b + 1] - starts[b]);
+    }
+    return longest;
+  }
+
   public int sequences() {
     return starts.length - 1;
   }

@@ -25,14 +25,19 @@ record Projection(List<Part> parts, Weight weight, Tensor gradW, Parameter bias,
   /** Columns [from, to) of the output are the layer {@code name}. */
   record Part(String name, long from, long to) {}
 
-  static List<Part> parts(List<String> names, long[] out) {
+  static Projection of(WeightStore store, LinearGroup group, int index) {
     List<Part> parts = new ArrayList<>();
     long from = 0;
-    for (int i = 0; i < out.length; i++) {
-      parts.add(new Part(names.get(i), from, from + out[i]));
-      from += out[i];
+    for (int i = 0; i < group.names().size(); i++) {
+      parts.add(new Part(group.names().get(i), from, from + group.out()[i]));
+      from += group.out()[i];
     }
-    return parts;
+    return new Projection(
+        parts,
+        store.matrix(group.weights()),
+        store.matrixGrad(group.weights()),
+        store.joinedVector(group.biases()),
+        index);
   }
 
   /** x float [T,in] → [T,out]. */

@@ -33,6 +33,12 @@ public final class Kernels {
     Native.check(Rlhf4j.rl_add(f.tensor(y), f.tensor(a), f.tensor(b)));
   }
 
+  /** {@code rl_scale}. */
+  public static void scale(Tensor y, Tensor x, float factor) {
+    Frame f = Frame.begin();
+    Native.check(Rlhf4j.rl_scale(f.tensor(y), f.tensor(x), factor));
+  }
+
   /** {@code rl_embedding}. */
   public static void embedding(Tensor y, Tensor w, Tensor ids) {
     Frame f = Frame.begin();
@@ -72,6 +78,27 @@ public final class Kernels {
             f.tensor(gradX), f.tensor(gradW), f.tensor(gradY), f.tensor(x), f.tensor(w), eps));
   }
 
+  /** {@code rl_layer_norm}. */
+  public static void layerNorm(Tensor y, Tensor x, Tensor w, Tensor bias, float eps) {
+    Frame f = Frame.begin();
+    Native.check(Rlhf4j.rl_layer_norm(f.tensor(y), f.tensor(x), f.tensor(w), f.tensor(bias), eps));
+  }
+
+  /** {@code rl_layer_norm_backward}. */
+  public static void layerNormBackward(
+      Tensor gradX, Tensor gradW, Tensor gradBias, Tensor gradY, Tensor x, Tensor w, float eps) {
+    Frame f = Frame.begin();
+    Native.check(
+        Rlhf4j.rl_layer_norm_backward(
+            f.tensor(gradX),
+            f.tensor(gradW),
+            f.tensor(gradBias),
+            f.tensor(gradY),
+            f.tensor(x),
+            f.tensor(w),
+            eps));
+  }
+
   /** {@code rl_rope_table}. */
   public static void ropeTable(Tensor table, Tensor positions, Tensor invFreq) {
     Frame f = Frame.begin();
@@ -97,6 +124,21 @@ public final class Kernels {
     Native.check(
         Rlhf4j.rl_swiglu_backward(
             f.tensor(gradGate), f.tensor(gradUp), f.tensor(gradY), f.tensor(gate), f.tensor(up)));
+  }
+
+  /** {@code rl_gelu_tanh}; {@code up} may be null. */
+  public static void geluTanh(Tensor y, Tensor x, Tensor up) {
+    Frame f = Frame.begin();
+    Native.check(Rlhf4j.rl_gelu_tanh(f.tensor(y), f.tensor(x), f.tensor(up)));
+  }
+
+  /** {@code rl_gelu_tanh_backward}; {@code gradUp} and {@code up} may both be null. */
+  public static void geluTanhBackward(
+      Tensor gradX, Tensor gradUp, Tensor gradY, Tensor x, Tensor up) {
+    Frame f = Frame.begin();
+    Native.check(
+        Rlhf4j.rl_gelu_tanh_backward(
+            f.tensor(gradX), f.tensor(gradUp), f.tensor(gradY), f.tensor(x), f.tensor(up)));
   }
 
   /** {@code rl_linear}. */

@@ -26,9 +26,9 @@ import org.rlhf4j.graph.Parameter;
 import org.rlhf4j.lora.LoraAdapter;
 import org.rlhf4j.lora.PeftAdapter;
 import org.rlhf4j.nn.CausalLm;
-import org.rlhf4j.nn.ModelConfig;
 import org.rlhf4j.nn.Policy;
 import org.rlhf4j.nn.RewardModel;
+import org.rlhf4j.nn.families.Families;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
 import org.rlhf4j.tensor.PpoLossStats;
@@ -51,7 +51,7 @@ class GoldenTrainersTest {
     device = Device.cpu(2);
     base =
         CausalLm.frozen(
-            device, ModelConfig.from(files.config(), "models/llama"), DType.F32, files::tensor);
+            device, Families.config(files.config(), "models/llama"), DType.F32, files::tensor);
   }
 
   @AfterEach

@@ -170,7 +170,9 @@ class ModelFilesTest {
     assertTrue(fault(odd).contains("blk.0.ffn_gate_inp.weight"));
     Path other =
         new GgufBuilder().text("general.architecture", "mamba").write(folder.resolve("p.gguf"));
-    assertTrue(fault(other).contains("expected one of llama, qwen2, qwen3, found 'mamba'"));
+    assertTrue(
+        fault(other)
+            .contains("expected one of gemma3, gpt2, llama, phi3, qwen2, qwen3, found 'mamba'"));
     assertTrue(
         fault(new GgufBuilder().write(folder.resolve("e.gguf")))
             .contains("'general.architecture' is missing"));

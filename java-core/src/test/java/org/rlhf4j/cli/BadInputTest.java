@@ -162,8 +162,6 @@ class BadInputTest {
         .refused("gone");
     Ran.run("score", "--model", MODEL, "--adapter", Golden.path("adapters/policy"), "--prompt", "a")
         .refused("policy", "score");
-    Ran.run("generate", "--model", Golden.path("models/gpt2"), "--prompt", "a")
-        .refused("gpt2", "model_type");
     Ran.run("inspect", work.resolve("gone")).refused("gone");
   }
 

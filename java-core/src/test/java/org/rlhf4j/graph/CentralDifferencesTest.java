@@ -146,6 +146,33 @@ class CentralDifferencesTest {
   }
 
   @Test
+  void layerNorm() {
+    Parameter w = trainable("w", 9);
+    Parameter b = trainable("bias", 9);
+    check("layer_norm", 3, 9, (g, x) -> LayerNorm.apply(g, x, w, b, 1e-5f, DType.F32), w, b);
+  }
+
+  @Test
+  void headNorm() {
+    Attention.Heads heads = new Attention.Heads(3, 1, 6, 0);
+    Parameter q = trainable("q", 6);
+    Parameter k = trainable("k", 6);
+    check(
+        "head_norm", 2, heads.columns(), (g, x) -> HeadNorm.apply(g, x, heads, q, k, 1e-2f), q, k);
+  }
+
+  @Test
+  void scale() {
+    check("scale", 3, 14, (g, x) -> Scale.apply(g, x, -1.7f));
+  }
+
+  @Test
+  void geluTanh() {
+    check("gelu_tanh", 3, 14, GeluTanh::apply);
+    check("gated gelu_tanh", 3, 14, GeluTanh::gated);
+  }
+
+  @Test
   void swiglu() {
     check("swiglu", 3, 14, Swiglu::apply);
   }

@@ -9,7 +9,7 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.TestFactory;
 import org.rlhf4j.checkpoint.SafetensorsFile;
-import org.rlhf4j.nn.ModelConfig;
+import org.rlhf4j.nn.families.Families;
 import org.rlhf4j.tensor.AdamWConfig;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
@@ -154,6 +154,46 @@ class GoldenOpsTest {
   }
 
   @TestFactory
+  Stream<DynamicTest> layerNorm() {
+    return cases(
+        "layer_norm",
+        c -> {
+          float eps = (float) c.attributes.path("eps").asDouble();
+          Tensor x = c.in("x");
+          Tensor w = c.f32("w");
+          Tensor y = c.out(x.shape());
+          Kernels.layerNorm(y, x, w, c.f32("b"), eps);
+          c.check("y", y);
+          Tensor gradX = c.out(x.shape());
+          Tensor gradW = c.zeros("w");
+          Tensor gradB = c.zeros("b");
+          Kernels.layerNormBackward(gradX, gradW, gradB, c.in("grad_y"), x, w, eps);
+          c.check("grad_x", gradX);
+          c.check("grad_w", gradW);
+          c.check("grad_b", gradB);
+        },
+        DType.F32,
+        DType.BF16);
+  }
+
+  @TestFactory
+  Stream<DynamicTest> geluTanh() {
+    return cases(
+        "gelu_tanh",
+        c -> {
+          Tensor x = c.in("x");
+          Tensor y = c.out(x.shape());
+          Kernels.geluTanh(y, x, null);
+          c.check("y", y);
+          Tensor gradX = c.out(x.shape());
+          Kernels.geluTanhBackward(gradX, null, c.in("grad_y"), x, null);
+          c.check("grad_x", gradX);
+        },
+        DType.F32,
+        DType.BF16);
+  }
+
+  @TestFactory
   Stream<DynamicTest> swiglu() {
     return cases(
         "swiglu",
@@ -210,7 +250,7 @@ class GoldenOpsTest {
       rope.put("rope_type", "llama3");
     }
     rope.put("rope_theta", attributes.path("theta").asDouble());
-    return ModelConfig.from(config, "test").inverseFrequencies();
+    return Families.config(config, "test").ropes().get(0).parts();
   }
 
   @TestFactory

@@ -38,6 +38,7 @@ import org.rlhf4j.nn.ModelConfig;
 import org.rlhf4j.nn.PackedBatch;
 import org.rlhf4j.nn.Policy;
 import org.rlhf4j.nn.RewardModel;
+import org.rlhf4j.nn.families.Families;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
 import org.rlhf4j.tensor.Tensor;
@@ -56,7 +57,7 @@ class GoldenAdaptersTest {
   void open() {
     files = ModelFiles.open(Golden.path("models/llama"));
     device = Device.cpu(2);
-    config = ModelConfig.from(files.config(), "models/llama");
+    config = Families.config(files.config(), "models/llama");
     base = CausalLm.frozen(device, config, DType.F32, files::tensor);
   }
 

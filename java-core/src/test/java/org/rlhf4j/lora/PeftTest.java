@@ -47,6 +47,7 @@ import org.rlhf4j.nn.CausalLm;
 import org.rlhf4j.nn.ModelConfig;
 import org.rlhf4j.nn.PackedBatch;
 import org.rlhf4j.nn.RewardModel;
+import org.rlhf4j.nn.families.Families;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
 import org.rlhf4j.testing.Close;
@@ -66,7 +67,7 @@ class PeftTest {
     resources = Path.of(PeftTest.class.getResource("/peft").toURI());
     files = ModelFiles.open(resources.resolve("base"));
     device = Device.cpu(2);
-    config = ModelConfig.from(files.config(), "base");
+    config = Families.config(files.config(), "base");
     base = CausalLm.frozen(device, config, DType.F32, files::tensor);
   }
 
@@ -449,8 +450,8 @@ class PeftTest {
   void adaptersOfGpt2AreWrittenForConv1d() throws IOException {
     List<LoraAdapter.Module> modules =
         List.of(
-            new LoraAdapter.Module("transformer.h.0.attn.c_attn", 8, 24),
-            new LoraAdapter.Module("transformer.h.0.mlp.c_proj", 32, 8));
+            new LoraAdapter.Module("transformer.h.0.attn.c_attn", 8, 24, true),
+            new LoraAdapter.Module("transformer.h.0.mlp.c_proj", 32, 8, true));
     try (LoraAdapter adapter =
             new LoraAdapter(device, LoraConfig.rank(2), modules, List.of(), false, 1);
         LoraAdapter llama =

@@ -1131,6 +1131,68 @@ public class Rlhf4j extends Rlhf4j$shared {
         }
     }
 
+    private static class rl_scale {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Rlhf4j.C_INT,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_FLOAT
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("rl_scale").orElseThrow(() -> new UnsatisfiedLinkError("unresolved symbol: rl_scale"));
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * rl_status rl_scale(const rl_tensor *y, const rl_tensor *x, float factor)
+     * }
+     */
+    public static FunctionDescriptor rl_scale$descriptor() {
+        return rl_scale.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * rl_status rl_scale(const rl_tensor *y, const rl_tensor *x, float factor)
+     * }
+     */
+    public static MethodHandle rl_scale$handle() {
+        return rl_scale.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * rl_status rl_scale(const rl_tensor *y, const rl_tensor *x, float factor)
+     * }
+     */
+    public static MemorySegment rl_scale$address() {
+        return rl_scale.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * rl_status rl_scale(const rl_tensor *y, const rl_tensor *x, float factor)
+     * }
+     */
+    public static int rl_scale(MemorySegment y, MemorySegment x, float factor) {
+        var mh$ = rl_scale.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rl_scale", y, x, factor);
+            }
+            return (int)mh$.invokeExact(y, x, factor);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class rl_embedding {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             Rlhf4j.C_INT,
@@ -1507,6 +1569,136 @@ public class Rlhf4j extends Rlhf4j$shared {
         }
     }
 
+    private static class rl_layer_norm {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Rlhf4j.C_INT,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_FLOAT
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("rl_layer_norm").orElseThrow(() -> new UnsatisfiedLinkError("unresolved symbol: rl_layer_norm"));
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * rl_status rl_layer_norm(const rl_tensor *y, const rl_tensor *x, const rl_tensor *w, const rl_tensor *bias, float eps)
+     * }
+     */
+    public static FunctionDescriptor rl_layer_norm$descriptor() {
+        return rl_layer_norm.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * rl_status rl_layer_norm(const rl_tensor *y, const rl_tensor *x, const rl_tensor *w, const rl_tensor *bias, float eps)
+     * }
+     */
+    public static MethodHandle rl_layer_norm$handle() {
+        return rl_layer_norm.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * rl_status rl_layer_norm(const rl_tensor *y, const rl_tensor *x, const rl_tensor *w, const rl_tensor *bias, float eps)
+     * }
+     */
+    public static MemorySegment rl_layer_norm$address() {
+        return rl_layer_norm.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * rl_status rl_layer_norm(const rl_tensor *y, const rl_tensor *x, const rl_tensor *w, const rl_tensor *bias, float eps)
+     * }
+     */
+    public static int rl_layer_norm(MemorySegment y, MemorySegment x, MemorySegment w, MemorySegment bias, float eps) {
+        var mh$ = rl_layer_norm.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rl_layer_norm", y, x, w, bias, eps);
+            }
+            return (int)mh$.invokeExact(y, x, w, bias, eps);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class rl_layer_norm_backward {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Rlhf4j.C_INT,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_FLOAT
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("rl_layer_norm_backward").orElseThrow(() -> new UnsatisfiedLinkError("unresolved symbol: rl_layer_norm_backward"));
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * rl_status rl_layer_norm_backward(const rl_tensor *gradX, const rl_tensor *gradW, const rl_tensor *gradBias, const rl_tensor *gradY, const rl_tensor *x, const rl_tensor *w, float eps)
+     * }
+     */
+    public static FunctionDescriptor rl_layer_norm_backward$descriptor() {
+        return rl_layer_norm_backward.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * rl_status rl_layer_norm_backward(const rl_tensor *gradX, const rl_tensor *gradW, const rl_tensor *gradBias, const rl_tensor *gradY, const rl_tensor *x, const rl_tensor *w, float eps)
+     * }
+     */
+    public static MethodHandle rl_layer_norm_backward$handle() {
+        return rl_layer_norm_backward.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * rl_status rl_layer_norm_backward(const rl_tensor *gradX, const rl_tensor *gradW, const rl_tensor *gradBias, const rl_tensor *gradY, const rl_tensor *x, const rl_tensor *w, float eps)
+     * }
+     */
+    public static MemorySegment rl_layer_norm_backward$address() {
+        return rl_layer_norm_backward.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * rl_status rl_layer_norm_backward(const rl_tensor *gradX, const rl_tensor *gradW, const rl_tensor *gradBias, const rl_tensor *gradY, const rl_tensor *x, const rl_tensor *w, float eps)
+     * }
+     */
+    public static int rl_layer_norm_backward(MemorySegment gradX, MemorySegment gradW, MemorySegment gradBias, MemorySegment gradY, MemorySegment x, MemorySegment w, float eps) {
+        var mh$ = rl_layer_norm_backward.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rl_layer_norm_backward", gradX, gradW, gradBias, gradY, x, w, eps);
+            }
+            return (int)mh$.invokeExact(gradX, gradW, gradBias, gradY, x, w, eps);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class rl_rope_table {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             Rlhf4j.C_INT,
@@ -1751,6 +1943,132 @@ public class Rlhf4j extends Rlhf4j$shared {
                 traceDowncall("rl_swiglu_backward", gradGate, gradUp, gradY, gate, up);
             }
             return (int)mh$.invokeExact(gradGate, gradUp, gradY, gate, up);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class rl_gelu_tanh {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Rlhf4j.C_INT,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("rl_gelu_tanh").orElseThrow(() -> new UnsatisfiedLinkError("unresolved symbol: rl_gelu_tanh"));
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * rl_status rl_gelu_tanh(const rl_tensor *y, const rl_tensor *x, const rl_tensor *up)
+     * }
+     */
+    public static FunctionDescriptor rl_gelu_tanh$descriptor() {
+        return rl_gelu_tanh.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * rl_status rl_gelu_tanh(const rl_tensor *y, const rl_tensor *x, const rl_tensor *up)
+     * }
+     */
+    public static MethodHandle rl_gelu_tanh$handle() {
+        return rl_gelu_tanh.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * rl_status rl_gelu_tanh(const rl_tensor *y, const rl_tensor *x, const rl_tensor *up)
+     * }
+     */
+    public static MemorySegment rl_gelu_tanh$address() {
+        return rl_gelu_tanh.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * rl_status rl_gelu_tanh(const rl_tensor *y, const rl_tensor *x, const rl_tensor *up)
+     * }
+     */
+    public static int rl_gelu_tanh(MemorySegment y, MemorySegment x, MemorySegment up) {
+        var mh$ = rl_gelu_tanh.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rl_gelu_tanh", y, x, up);
+            }
+            return (int)mh$.invokeExact(y, x, up);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class rl_gelu_tanh_backward {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Rlhf4j.C_INT,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("rl_gelu_tanh_backward").orElseThrow(() -> new UnsatisfiedLinkError("unresolved symbol: rl_gelu_tanh_backward"));
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * rl_status rl_gelu_tanh_backward(const rl_tensor *gradX, const rl_tensor *gradUp, const rl_tensor *gradY, const rl_tensor *x, const rl_tensor *up)
+     * }
+     */
+    public static FunctionDescriptor rl_gelu_tanh_backward$descriptor() {
+        return rl_gelu_tanh_backward.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * rl_status rl_gelu_tanh_backward(const rl_tensor *gradX, const rl_tensor *gradUp, const rl_tensor *gradY, const rl_tensor *x, const rl_tensor *up)
+     * }
+     */
+    public static MethodHandle rl_gelu_tanh_backward$handle() {
+        return rl_gelu_tanh_backward.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * rl_status rl_gelu_tanh_backward(const rl_tensor *gradX, const rl_tensor *gradUp, const rl_tensor *gradY, const rl_tensor *x, const rl_tensor *up)
+     * }
+     */
+    public static MemorySegment rl_gelu_tanh_backward$address() {
+        return rl_gelu_tanh_backward.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * rl_status rl_gelu_tanh_backward(const rl_tensor *gradX, const rl_tensor *gradUp, const rl_tensor *gradY, const rl_tensor *x, const rl_tensor *up)
+     * }
+     */
+    public static int rl_gelu_tanh_backward(MemorySegment gradX, MemorySegment gradUp, MemorySegment gradY, MemorySegment x, MemorySegment up) {
+        var mh$ = rl_gelu_tanh_backward.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rl_gelu_tanh_backward", gradX, gradUp, gradY, x, up);
+            }
+            return (int)mh$.invokeExact(gradX, gradUp, gradY, x, up);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
@@ -3353,7 +3671,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_LOSS_POLICY = (int)0L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_LOSS_POLICY = 0
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:342:1).RL_PPO_LOSS_POLICY = 0
      * }
      */
     public static int RL_PPO_LOSS_POLICY() {
@@ -3362,7 +3680,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_LOSS_VALUE = (int)1L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_LOSS_VALUE = 1
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:342:1).RL_PPO_LOSS_VALUE = 1
      * }
      */
     public static int RL_PPO_LOSS_VALUE() {
@@ -3371,7 +3689,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_LOSS_TOTAL = (int)2L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_LOSS_TOTAL = 2
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:342:1).RL_PPO_LOSS_TOTAL = 2
      * }
      */
     public static int RL_PPO_LOSS_TOTAL() {
@@ -3380,7 +3698,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_POLICY_CLIPFRAC = (int)3L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_POLICY_CLIPFRAC = 3
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:342:1).RL_PPO_POLICY_CLIPFRAC = 3
      * }
      */
     public static int RL_PPO_POLICY_CLIPFRAC() {
@@ -3389,7 +3707,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_CLIPFRAC = (int)4L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_VALUE_CLIPFRAC = 4
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:342:1).RL_PPO_VALUE_CLIPFRAC = 4
      * }
      */
     public static int RL_PPO_VALUE_CLIPFRAC() {
@@ -3398,7 +3716,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_APPROXKL = (int)5L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_APPROXKL = 5
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:342:1).RL_PPO_APPROXKL = 5
      * }
      */
     public static int RL_PPO_APPROXKL() {
@@ -3407,7 +3725,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_POLICYKL = (int)6L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_POLICYKL = 6
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:342:1).RL_PPO_POLICYKL = 6
      * }
      */
     public static int RL_PPO_POLICYKL() {
@@ -3416,7 +3734,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RATIO_MEAN = (int)7L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_RATIO_MEAN = 7
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:342:1).RL_PPO_RATIO_MEAN = 7
      * }
      */
     public static int RL_PPO_RATIO_MEAN() {
@@ -3425,7 +3743,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_SKIPPED = (int)8L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_SKIPPED = 8
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:342:1).RL_PPO_SKIPPED = 8
      * }
      */
     public static int RL_PPO_SKIPPED() {
@@ -3434,7 +3752,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_ERROR = (int)9L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_VALUE_ERROR = 9
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:342:1).RL_PPO_VALUE_ERROR = 9
      * }
      */
     public static int RL_PPO_VALUE_ERROR() {
@@ -3443,7 +3761,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RETURNS_MEAN = (int)10L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_RETURNS_MEAN = 10
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:342:1).RL_PPO_RETURNS_MEAN = 10
      * }
      */
     public static int RL_PPO_RETURNS_MEAN() {
@@ -3452,7 +3770,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RETURNS_VAR = (int)11L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_RETURNS_VAR = 11
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:342:1).RL_PPO_RETURNS_VAR = 11
      * }
      */
     public static int RL_PPO_RETURNS_VAR() {
@@ -3461,7 +3779,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_MEAN = (int)12L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_VALUE_MEAN = 12
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:342:1).RL_PPO_VALUE_MEAN = 12
      * }
      */
     public static int RL_PPO_VALUE_MEAN() {
@@ -3470,7 +3788,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_ADVANTAGES_MEAN = (int)13L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_ADVANTAGES_MEAN = 13
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:342:1).RL_PPO_ADVANTAGES_MEAN = 13
      * }
      */
     public static int RL_PPO_ADVANTAGES_MEAN() {
@@ -3479,7 +3797,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RATIO_MAX = (int)14L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_RATIO_MAX = 14
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:342:1).RL_PPO_RATIO_MAX = 14
      * }
      */
     public static int RL_PPO_RATIO_MAX() {
@@ -3488,7 +3806,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_STATS = (int)16L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:319:1).RL_PPO_STATS = 16
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:342:1).RL_PPO_STATS = 16
      * }
      */
     public static int RL_PPO_STATS() {
