@@ -14,8 +14,9 @@ import sys
 import numpy as np
 import torch
 from transformers import (
-    AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig, LlamaForCausalLM, MistralConfig,
-    MistralForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, logging)
+    AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig,
+    LlamaForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM,
+    Qwen3Config, Qwen3ForCausalLM, logging)
 
 import tiny_tokenizer
 
@@ -56,6 +57,14 @@ class Table:
 
     def same(self, what, peer, equal, figure=""):
         self.add("equal" if equal else "DIFFERS", what, peer, figure)
+
+    def attempt(self, what, check, *arguments):
+        """What a check returns; where a peer cannot even read what was written, that is a difference too."""
+        try:
+            return check(self, *arguments)
+        except Exception as e:  # whatever the peer throws
+            self.add("DIFFERS", what, "reading it", f"{type(e).__name__}: {str(e).splitlines()[0][:80] if str(e) else ''}")
+            return None
 
     def print(self):
         width = [max(len(r[i]) for r in self.rows) for i in range(4)]
@@ -136,13 +145,18 @@ def tiny_models(work):
         "llama": LlamaForCausalLM(LlamaConfig(**shape, rope_parameters=llama3, tie_word_embeddings=False)),
         "mistral": MistralForCausalLM(MistralConfig(**shape, sliding_window=64, tie_word_embeddings=False)),
         "qwen2": Qwen2ForCausalLM(Qwen2Config(**shape, tie_word_embeddings=True)),
+        "qwen3": Qwen3ForCausalLM(Qwen3Config(**shape, head_dim=32, tie_word_embeddings=True)),
+        "gpt2": GPT2LMHeadModel(GPT2Config(
+            vocab_size=tiny_tokenizer.ROWS, n_embd=64, n_layer=2, n_head=4, n_positions=256, bos_token_id=0, eos_token_id=1,
+            pad_token_id=2)),
     }
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=tiny_tokenizer.train(), bos_token="<|begin|>", eos_token="<|end|>", pad_token="<|pad|>")
     for name, model in kinds.items():
         with torch.no_grad():
             for key, parameter in model.named_parameters():  # so that biases and norms count
-                parameter.copy_(torch.randn_like(parameter) * 0.15 + (1 if "norm" in key else 0))
+                norm = "norm" in key or ".ln_" in key and key.endswith("weight")
+                parameter.copy_(torch.randn_like(parameter) * 0.15 + (1 if norm else 0))
         folder = work / name
         model.float().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -161,51 +175,67 @@ def adapters(table, ours, work, model, rows):
     """An SFT adapter and a reward adapter, trained for a few steps with options that show in their numbers."""
     if not have("peft"):
         table.add("skipped", "adapters", "PEFT", "the package peft is not there")
-        return None
+        return {}
+    merged = sft_adapter(
+        table, ours, work, "SFT adapter (rsLoRA, patterns, regex)", model, rows,
+        r"lora.target_modules=.*\.(q_proj|v_proj|up_proj|down_proj)", "lora.exclude_modules=layers.1.mlp.down_proj",
+        "lora.rank_pattern={up_proj: 2, 'layers.1.self_attn.q_proj': 7}", "lora.alpha_pattern={v_proj: 3}")
+    gpt2 = sft_adapter(table, ours, work, "SFT adapter of gpt2 (Conv1D)", model.parent / "gpt2", rows,
+                       "lora.target_modules=all-linear")
+    reward_adapter(table, ours, work, model, rows)
+    return {"merged": merged, "merged gpt2": gpt2}
+
+
+TRAINING = ["max_steps=4", "batch_size=4", "learning_rate=0.05", "lora.r=4", "lora.alpha=9", "lora.use_rslora=true", "dtype=f32"]
+
+
+def sft_adapter(table, ours, work, what, model, rows, *options):
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors.torch import load_file
 
     text = [{"prompt": f"{a} plus {b} is", "completion": f" {a + b}."} for a in range(4) for b in range(4)]
     data = work / "sft.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in text))
-    options = ["max_steps=4", "batch_size=4", "learning_rate=0.05", "lora.r=4", "lora.alpha=9", "lora.use_rslora=true",
-               "dtype=f32"]
-    ours.run("sft", "--model", model, "--data", data, "--out", work / "sft", "--quiet", *options,
-             r"lora.target_modules=.*\.(q_proj|v_proj|up_proj|down_proj)", "lora.exclude_modules=layers.1.mlp.down_proj",
-             "lora.rank_pattern={up_proj: 2, 'layers.1.self_attn.q_proj': 7}", "lora.alpha_pattern={v_proj: 3}")
-    adapter = work / "sft" / "adapter"
+    run = work / f"sft-{model.name}"
+    ours.run("sft", "--model", model, "--data", data, "--out", run, "--quiet", *TRAINING, *options)
+    adapter = run / "adapter"
     base = causal(model)
     before = torch_logits(base, rows)
     peft = PeftModel.from_pretrained(base, adapter).eval()
     theirs = {k: tuple(v.shape) for k, v in get_peft_model_state_dict(peft).items()}
     written = {k: tuple(v.shape) for k, v in load_file(adapter / "adapter_model.safetensors").items()}
-    table.same("SFT adapter (rsLoRA, patterns, regex)", "PEFT: tensor names and shapes", theirs == written, f"{len(theirs)} tensors")
+    table.same(what, "PEFT: tensor names and shapes", theirs == written, f"{len(theirs)} tensors")
     found = ours.logits(rows, "--model", model, "--adapter", adapter)
     if np.abs(found - before).max() < 0.05 * np.abs(before).max():
-        table.add("DIFFERS", "SFT adapter", "the base", "training changed so little that the check would say nothing")
-    with_adapter = torch_logits(peft, rows)
-    table.close("SFT adapter (rsLoRA, patterns, regex)", "PEFT: logits", found, with_adapter, F32)
+        table.add("DIFFERS", what, "the base", "training changed so little that the check would say nothing")
+    table.close(what, "PEFT: logits", found, torch_logits(peft, rows), F32)
 
-    merged = work / "merged"
+    what = what.replace("SFT adapter", "merged")
+    merged = work / f"merged-{model.name}"
     ours.run("convert", "--model", model, "--adapter", adapter, "--out", merged)
     alone = causal(merged)
-    table.close("merged folder", "transformers: logits", found, torch_logits(alone, rows), F32)
-    table.same("merged folder", f"transformers: {NEW_TOKENS} greedy tokens",
+    table.close(what, "transformers: logits", found, torch_logits(alone, rows), F32)
+    table.same(what, f"transformers: {NEW_TOKENS} greedy tokens",
                ours.greedy(rows[1], "--model", model, "--adapter", adapter) == torch_greedy(alone, rows[1]))
-    unloaded = {k: v for k, v in peft.merge_and_unload().state_dict().items()}
+    unloaded = peft.merge_and_unload().state_dict()
     state = alone.state_dict()
-    table.same("merged folder", "PEFT's merge_and_unload: names", set(state) == set(unloaded), f"{len(state)} tensors")
+    table.same(what, "PEFT's merge_and_unload: names", set(state) == set(unloaded), f"{len(state)} tensors")
     worst = max(((state[k] - unloaded[k]).abs().max() / unloaded[k].abs().max()).item() for k in state)
-    table.close("merged folder", "PEFT's merge_and_unload: weights", [1], [1 + worst], 1e-6)
+    table.close(what, "PEFT's merge_and_unload: weights", [1], [1 + worst], 1e-6)
 
     tokenizer = AutoTokenizer.from_pretrained(merged)
     text = "Hello,  it's 12 o'clock\n\n<|end|>é"
-    table.same("merged folder", "transformers: token ids", ours.text_ids(text, merged) == tokenizer(text)["input_ids"])
+    table.same(what, "transformers: token ids", ours.text_ids(text, merged) == tokenizer(text)["input_ids"])
+    return merged
+
+
+def reward_adapter(table, ours, work, model, rows):
+    from peft import PeftModel
 
     pairs = [{"question": f"{a} plus {b}?", "chosen": f"{a + b}", "rejected": f"{a * 3 + 1}, no"} for a in range(4) for b in range(4)]
     data = work / "pairs.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in pairs))
-    ours.run("reward", "--model", model, "--data", data, "--out", work / "reward", "--quiet", *options,
+    ours.run("reward", "--model", model, "--data", data, "--out", work / "reward", "--quiet", *TRAINING,
              "lora.target_modules=all-linear")
     adapter = work / "reward" / "adapter"
     scorer = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, dtype=torch.float32)
@@ -214,13 +244,12 @@ def adapters(table, ours, work, model, rows):
         theirs = np.array([scorer(torch.tensor([ids])).logits.item() for ids in rows])
     table.close("reward adapter with score head", "PEFT, SEQ_CLS: scores", ours.scores(rows, "--model", model, "--adapter", adapter),
                 theirs, F32)
-    merged_reward = work / "merged-reward"
-    ours.run("convert", "--model", model, "--adapter", adapter, "--out", merged_reward)
-    alone = AutoModelForSequenceClassification.from_pretrained(merged_reward, dtype=torch.float32).eval()
+    merged = work / "merged-reward"
+    ours.run("convert", "--model", model, "--adapter", adapter, "--out", merged)
+    alone = AutoModelForSequenceClassification.from_pretrained(merged, dtype=torch.float32).eval()
     with torch.no_grad():
-        merged_scores = np.array([alone(torch.tensor([ids])).logits.item() for ids in rows])
-    table.close("merged reward folder", "transformers, SEQ_CLS: scores", merged_scores, theirs, F32)
-    return merged
+        scores = np.array([alone(torch.tensor([ids])).logits.item() for ids in rows])
+    table.close("merged reward folder", "transformers, SEQ_CLS: scores", scores, theirs, F32)
 
 
 def gguf_files(table, ours, work, name, source, rows, names=None):
@@ -236,14 +265,17 @@ def gguf_files(table, ours, work, name, source, rows, names=None):
         else:
             gguf_bytes(table, what, file, source)
             # transformers dequantises the file. It passes over rope_freqs.weight, so not where rotary frequencies are
-            # stretched (llama, merged); and it stops at the name mistral, for which it has no tensor names.
-            if dtype == "f16" and name not in ("llama", "merged", "mistral"):
+            # stretched (llama); it takes gpt2's vocabulary and qwen3's head size for granted, and has no tensor names for
+            # mistral.
+            if dtype == "f16" and not name.startswith(("llama", "merged", "mistral", "gpt2", "qwen3")):
                 theirs = causal(file.parent, gguf_file=file.name)
                 table.close(what, "transformers: logits", ours.logits(rows, "--model", file), torch_logits(theirs, rows), F32)
+                del theirs
         if not have("llama_cpp"):
             table.add("skipped", what, "llama.cpp", "the package llama-cpp-python is not there")
         else:
-            llama_cpp(table, ours, what, file, rows, tolerance)
+            # Its GELU is a table of f16 values, whatever the file's type.
+            llama_cpp(table, ours, what, file, rows, F16 if dtype == "f32" and "gpt2" in name else tolerance)
 
 
 def gguf_bytes(table, what, file, source):
@@ -255,16 +287,20 @@ def gguf_bytes(table, what, file, source):
     from safetensors.torch import load_file
 
     stored = load_file(source / "model.safetensors")
-    architecture = gguf.MODEL_ARCH.QWEN2 if config["model_type"] == "qwen2" else gguf.MODEL_ARCH.LLAMA
-    names = gguf.get_tensor_name_map(architecture, config["num_hidden_layers"])
+    reader = gguf.GGUFReader(file)
+    name = reader.fields["general.architecture"].contents()
+    architecture = next(k for k, v in gguf.MODEL_ARCH_NAMES.items() if v == name)
+    layers = config.get("num_hidden_layers") or config["n_layer"]
+    names = gguf.get_tensor_name_map(architecture, layers)
     expected = {}
     for key, tensor in stored.items():
         value = tensor.float().numpy()
-        if architecture == gguf.MODEL_ARCH.LLAMA and (".q_proj." in key or ".k_proj." in key):
+        if name == "llama" and (".q_proj." in key or ".k_proj." in key):
             heads = config["num_attention_heads" if ".q_proj." in key else "num_key_value_heads"]
             value = value.reshape(heads, 2, value.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(value.shape)
+        if name == "gpt2" and ".h." in key and value.ndim == 2:
+            value = value.T
         expected[names.get_name(key, try_suffixes=(".weight", ".bias"))] = value
-    reader = gguf.GGUFReader(file)
     found = {t.name: t for t in reader.tensors if t.name != "rope_freqs.weight"}
     wrong = sorted(set(expected) ^ set(found))
     for key in set(expected) & set(found):
@@ -351,12 +387,12 @@ def main():
     for name, folder in models.items():
         table.close(f"(reading) {name}", "transformers: logits", ours.logits(rows, "--model", folder),
                     torch_logits(causal(folder), rows), F32)
-    merged = adapters(table, ours, work, models["llama"], rows)
-    for name, folder in (models | ({"merged": merged} if merged else {})).items():
-        gguf_files(table, ours, work, name, folder, rows)
-    quantised(table, ours, work, models["llama"], rows)
+    merged = table.attempt("adapters", adapters, ours, work, models["llama"], rows) or {}
+    for name, folder in (models | merged).items():
+        table.attempt(f"{name} as GGUF", gguf_files, ours, work, name, folder, rows)
+    table.attempt("NF4 folder", quantised, ours, work, models["llama"], rows)
     if arguments.model:
-        real_model(table, ours, work, arguments.model)
+        table.attempt(arguments.model.name, real_model, ours, work, arguments.model)
     return table.print()
 
 
