@@ -139,4 +139,35 @@ record GgufArchitecture(
         ? null
         : whole + name.substring(dot);
   }
+
+  /**
+   * The other way round than {@link #toHuggingFace}; null likewise. The first part of a name
+   * ("model.", "transformer.") may be missing, as in {@link ModelFiles#tensor}.
+   */
+  String toGguf(String name) {
+    int dot = name.lastIndexOf('.');
+    String kind = dot < 0 ? "" : name.substring(dot);
+    if (!kind.equals(".weight") && !kind.equals(".bias")) {
+      return null;
+    }
+    String root = prefix.substring(0, prefix.indexOf('.') + 1);
+    String layers = prefix.substring(root.length());
+    String bare = name.substring(name.startsWith(root) ? root.length() : 0, dot);
+    Matcher matcher = Pattern.compile(Pattern.quote(layers) + "([0-9]{1,6})\\.(.+)").matcher(bare);
+    if (matcher.matches()) {
+      String part = keyOf(inLayer, matcher.group(2));
+      return part == null ? null : "blk." + matcher.group(1) + "." + part + kind;
+    }
+    String whole = keyOf(outside, root + bare);
+    whole = whole == null ? keyOf(outside, bare) : whole;
+    return whole == null ? null : whole + kind;
+  }
+
+  private static String keyOf(Map<String, String> map, String value) {
+    return map.entrySet().stream()
+        .filter(e -> e.getValue().equals(value))
+        .map(Map.Entry::getKey)
+        .findFirst()
+        .orElse(null);
+  }
 }

@@ -154,6 +154,14 @@ final class GgufModel extends ModelFiles {
     return GgufTokenizer.open(path(), gguf.metadata().values());
   }
 
+  /** As it is. */
+  @Override
+  Map<String, Object> ggufTokenizer(int rows) {
+    Map<String, Object> tokenizer = new LinkedHashMap<>(gguf.metadata().values());
+    tokenizer.keySet().removeIf(key -> !key.startsWith("tokenizer."));
+    return tokenizer;
+  }
+
   /** The file's tensors under their Hugging Face names. */
   private record Renamed(GgufFile gguf, Map<String, StoredTensor> tensors) implements TensorFile {
     @Override

@@ -4,8 +4,10 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Map;
 import org.rlhf4j.InputException;
 import org.rlhf4j.json.Json;
+import org.rlhf4j.tokenizer.GgufVocabulary;
 import org.rlhf4j.tokenizer.Tokenizer;
 
 /** A folder as {@code save_pretrained} writes it. */
@@ -118,5 +120,18 @@ final class HuggingFaceFolder extends ModelFiles {
   @Override
   Tokenizer loadTokenizer() {
     return Tokenizer.open(path());
+  }
+
+  /** An end of turn that generation stops at beside EOS has a key of its own. */
+  @Override
+  Map<String, Object> ggufTokenizer(int rows) {
+    Map<String, Object> metadata = GgufVocabulary.metadata(tokenizer(), rows, path());
+    int eos = tokenizer().eosId().orElse(-1);
+    eosIds().stream()
+        .filter(id -> id != eos)
+        .findFirst()
+        .ifPresent(id -> metadata.put("tokenizer.ggml.eot_token_id", (long) id));
+    chatTemplateSource().ifPresent(t -> metadata.put("tokenizer.chat_template", t));
+    return metadata;
   }
 }

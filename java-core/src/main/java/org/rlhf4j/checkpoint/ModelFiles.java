@@ -107,6 +107,12 @@ public abstract sealed class ModelFiles implements AutoCloseable
 
   abstract Tokenizer loadTokenizer();
 
+  /**
+   * The tokenizer as metadata of a GGUF file ({@code tokenizer.*}), for an embedding of that many
+   * rows.
+   */
+  abstract Map<String, Object> ggufTokenizer(int rows);
+
   /** All tensors under Hugging Face names. */
   public Map<String, StoredTensor> tensors() {
     return weights().tensors();

@@ -51,6 +51,19 @@ public final class ModelFolderWriter {
     }
   }
 
+  /**
+   * Makes the config.json of {@code folder} that of a model with one score (score.weight in place
+   * of lm_head.weight), which transformers' AutoModelForSequenceClassification loads.
+   */
+  public static void declareRewardModel(Path folder) throws IOException {
+    ObjectNode config = Json.readObject(folder.resolve("config.json"));
+    String causal = config.path("architectures").path(0).asText();
+    config.putArray("architectures").add(causal.replace("CausalLM", "SequenceClassification"));
+    config.putObject("id2label").put("0", "LABEL_0");
+    config.putObject("label2id").put("LABEL_0", 0);
+    AtomicFile.write(folder.resolve("config.json"), pretty(config));
+  }
+
   /** The tokenizer's files alone: an adapter's folder has them too. */
   public static void writeTokenizer(ModelFiles model, Path folder) throws IOException {
     AtomicFile.write(folder.resolve("tokenizer.json"), model.tokenizer().tokenizerJson());

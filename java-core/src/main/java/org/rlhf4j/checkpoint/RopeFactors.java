@@ -1,5 +1,6 @@
 package org.rlhf4j.checkpoint;
 
+import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import org.rlhf4j.json.Json;
@@ -44,7 +45,7 @@ final class RopeFactors {
 
   private static boolean matches(float[] factors, double theta, double factor, long context) {
     for (int i = 0; i < factors.length; i++) {
-      double expected = llama3(i, factors.length, theta, factor, context);
+      double expected = llama3(i, factors.length, theta, factor, LOW, HIGH, context);
       // The converter computes in single precision, so the smooth part differs in the last bits.
       if (Math.abs(factors[i] - expected) > 1e-4 * expected) {
         return false;
@@ -53,16 +54,35 @@ final class RopeFactors {
     return true;
   }
 
+  /** The factors of a {@code rope_scaling} object of Llama 3's kind, for {@code count} pairs. */
+  static float[] llama3(JsonNode scaling, double theta, int count) {
+    float[] factors = new float[count];
+    for (int i = 0; i < count; i++) {
+      factors[i] =
+          (float)
+              llama3(
+                  i,
+                  count,
+                  theta,
+                  scaling.path("factor").asDouble(8),
+                  scaling.path("low_freq_factor").asDouble(LOW),
+                  scaling.path("high_freq_factor").asDouble(HIGH),
+                  scaling.path("original_max_position_embeddings").asLong(8192));
+    }
+    return factors;
+  }
+
   /** Llama 3's factor for frequency {@code i} of {@code count}. */
-  static double llama3(int i, int count, double theta, double factor, long context) {
+  private static double llama3(
+      int i, int count, double theta, double factor, double low, double high, long context) {
     double wavelength = 2 * Math.PI * Math.pow(theta, (double) i / count);
-    if (wavelength < context / HIGH) {
+    if (wavelength < context / high) {
       return 1;
     }
-    if (wavelength > context / LOW) {
+    if (wavelength > context / low) {
       return factor;
     }
-    double smooth = (context / wavelength - LOW) / (HIGH - LOW);
+    double smooth = (context / wavelength - low) / (high - low);
     return 1 / ((1 - smooth) / factor + smooth);
   }
 }

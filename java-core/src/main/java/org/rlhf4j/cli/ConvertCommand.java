@@ -15,12 +15,15 @@ import org.rlhf4j.checkpoint.BitsAndBytes;
 import org.rlhf4j.checkpoint.ConvertedTensor;
 import org.rlhf4j.checkpoint.FloatSource;
 import org.rlhf4j.checkpoint.FloatType;
+import org.rlhf4j.checkpoint.GgufExport;
+import org.rlhf4j.checkpoint.GgufType;
 import org.rlhf4j.checkpoint.ModelFiles;
 import org.rlhf4j.checkpoint.ModelFolderWriter;
 import org.rlhf4j.checkpoint.Nf4Tensor;
 import org.rlhf4j.checkpoint.Quantization;
 import org.rlhf4j.checkpoint.StoredTensor;
 import org.rlhf4j.checkpoint.TensorToWrite;
+import org.rlhf4j.graph.Parameter;
 import org.rlhf4j.lora.LoraAdapter;
 import org.rlhf4j.lora.MergedTensor;
 import org.rlhf4j.lora.PeftAdapter;
@@ -28,6 +31,7 @@ import org.rlhf4j.nn.CausalLm;
 import org.rlhf4j.nn.ModelConfig;
 import org.rlhf4j.nn.Nf4Matrices;
 import org.rlhf4j.nn.Policy;
+import org.rlhf4j.nn.RewardModel;
 import org.rlhf4j.nn.families.Families;
 import org.rlhf4j.report.AtomicFolder;
 import org.rlhf4j.report.Log;
@@ -39,7 +43,8 @@ import picocli.CommandLine.Option;
 @Command(
     name = "convert",
     description =
-        "GGUF to a Hugging Face folder; merges an adapter into its base; casts; quantises.",
+        "Writes a Hugging Face folder or, where --out ends in .gguf, a GGUF file; merges an adapter"
+            + " into its base; casts (GGUF also to q8_0); quantises.",
     mixinStandardHelpOptions = true)
 final class ConvertCommand implements Callable<Integer> {
   @Mixin private CommonOptions common;
@@ -50,10 +55,14 @@ final class ConvertCommand implements Callable<Integer> {
   @Option(
       names = "--adapter",
       paramLabel = "DIR",
-      description = "an adapter to merge into the weights")
+      description = Models.ADAPTER + ", to merge into the weights")
   private Path adapter;
 
-  @Option(names = "--out", paramLabel = "DIR", required = true, description = "a new folder")
+  @Option(
+      names = "--out",
+      paramLabel = "PATH",
+      required = true,
+      description = "a new folder, or a new file NAME.gguf")
   private Path out;
 
   @Option(
@@ -68,20 +77,17 @@ final class ConvertCommand implements Callable<Integer> {
     common.configureLog();
     Quantization asked = Quantization.parse(quantization);
     if (Files.exists(out)) {
-      throw InputException.at(out, "expected a new folder for --out, found one that exists");
+      throw InputException.at(
+          out, "expected a new folder or file for --out, found one that exists");
     }
     try (ModelFiles files = ModelFiles.open(Models.local(model));
         Device device = Device.cpu(common.threads);
         LoraAdapter lora = adapter == null ? null : adapter(files, device)) {
-      FloatType type = type(files);
-      Quantization target = target(files, asked);
-      List<TensorToWrite> tensors = tensors(files, device, lora, type, asked, target);
-      AtomicFolder.write(
-          out,
-          work -> {
-            ModelFolderWriter.writeWeights(work, tensors, ModelFolderWriter.SHARD_BYTES);
-            ModelFolderWriter.writeConfiguration(files, work, type, target);
-          });
+      if (isGguf()) {
+        writeGguf(files, lora, asked);
+      } else {
+        writeFolder(files, device, lora, asked);
+      }
     }
     if (common.json) {
       Output.json(Map.of("out", out.toString()));
@@ -100,6 +106,70 @@ final class ConvertCommand implements Callable<Integer> {
     return stored.equals("F32")
         ? FloatType.F32
         : stored.equals("F16") ? FloatType.F16 : FloatType.BF16;
+  }
+
+  private boolean isGguf() {
+    return out.toString().endsWith(".gguf");
+  }
+
+  private void writeGguf(ModelFiles files, LoraAdapter lora, Quantization asked)
+      throws IOException {
+    if (asked.isNf4()) {
+      throw new InputException(
+          "--quantization: "
+              + asked.text()
+              + " has no place in a GGUF file; expected --dtype q8_0");
+    }
+    if (lora != null && hasScore(lora)) {
+      throw InputException.at(
+          adapter, "a score head has no place in a GGUF file; give --out as a folder");
+    }
+    Map<String, LoraAdapter.Module> modules = lora == null ? Map.of() : modules(files);
+    GgufExport.write(
+        files, tensor -> merged(tensor, modules.get(tensor.name()), lora), out, ggufType(files));
+  }
+
+  private void writeFolder(ModelFiles files, Device device, LoraAdapter lora, Quantization asked)
+      throws IOException {
+    FloatType type = type(files);
+    Quantization target = target(files, asked);
+    List<TensorToWrite> tensors = tensors(files, device, lora, type, asked, target);
+    boolean scores = lora != null && hasScore(lora);
+    if (scores) {
+      tensors.removeIf(t -> t.name().equals("lm_head.weight"));
+      Parameter head = lora.parameters().get(RewardModel.SCORE);
+      tensors.add(
+          TensorToWrite.of(head.name(), type, head.value().shape(), head.value().toFloats()));
+    }
+    AtomicFolder.write(
+        out,
+        work -> {
+          ModelFolderWriter.writeWeights(work, tensors, ModelFolderWriter.SHARD_BYTES);
+          ModelFolderWriter.writeConfiguration(files, work, type, target);
+          if (scores) {
+            ModelFolderWriter.declareRewardModel(work);
+          }
+        });
+  }
+
+  private static boolean hasScore(LoraAdapter lora) {
+    return lora.parameters().contains(RewardModel.SCORE);
+  }
+
+  /** The tensor itself where the adapter has nothing for it. */
+  private static FloatSource merged(
+      StoredTensor tensor, LoraAdapter.Module module, LoraAdapter lora) {
+    boolean has = lora != null && module != null && lora.hasModule(module.name());
+    return has ? MergedTensor.of(tensor, lora, module.name()) : tensor;
+  }
+
+  /** auto: as stored; quantised files become f16, as llama.cpp's converter has it. */
+  private GgufType ggufType(ModelFiles files) {
+    if (!common.dtype.equals("auto")) {
+      return GgufType.parse(common.dtype);
+    }
+    String stored = files.storedType();
+    return stored.equals("F32") || stored.equals("BF16") ? GgufType.parse(stored) : GgufType.F16;
   }
 
   /** What the new folder says of its weights. */
@@ -121,13 +191,18 @@ final class ConvertCommand implements Callable<Integer> {
 
   private LoraAdapter adapter(ModelFiles files, Device device) {
     ModelConfig config = Families.config(files.config(), model.toString());
-    return PeftAdapter.load(
-        device,
-        Models.local(adapter),
-        CausalLm.modules(config),
-        Policy.valueHead(config),
-        Set.of(),
-        false);
+    Path folder = Models.local(adapter);
+    boolean scores = PeftAdapter.task(folder).equals(PeftAdapter.Task.SEQ_CLS.name());
+    return scores
+        ? PeftAdapter.load(
+            device,
+            folder,
+            CausalLm.modules(config),
+            RewardModel.scoreHead(config),
+            Set.of(RewardModel.SCORE),
+            false)
+        : PeftAdapter.load(
+            device, folder, CausalLm.modules(config), Policy.valueHead(config), Set.of(), false);
   }
 
   /** The linear layers by what the file calls their matrices. */
@@ -150,9 +225,8 @@ final class ConvertCommand implements Callable<Integer> {
     List<TensorToWrite> tensors = new ArrayList<>();
     for (StoredTensor t : files.tensors().values()) {
       LoraAdapter.Module module = modules.get(t.name());
-      boolean merged = lora != null && module != null && lora.hasModule(module.name());
-      FloatSource values = merged ? MergedTensor.of(t, lora, module.name()) : t;
-      Nf4Tensor stored = !merged && t instanceof Nf4Tensor q ? q : null;
+      FloatSource values = merged(t, module, lora);
+      Nf4Tensor stored = values == t && t instanceof Nf4Tensor q ? q : null;
       if (target.isNf4() && stored != null) {
         tensors.addAll(
             BitsAndBytes.split(

@@ -9,6 +9,7 @@ import org.rlhf4j.config.StageConfig;
 import org.rlhf4j.data.ReadOptions;
 import org.rlhf4j.lora.LoraAdapter;
 import org.rlhf4j.lora.LoraConfig;
+import org.rlhf4j.lora.ModulePattern;
 import org.rlhf4j.nn.CausalLm;
 import org.rlhf4j.nn.ModelConfig;
 
@@ -39,19 +40,26 @@ final class StageOptions {
     LoraConfig lora = part.toLoraConfig();
     List<String> modules =
         CausalLm.modules(model.config()).stream().map(LoraAdapter.Module::name).toList();
-    for (String target : lora.targetModules()) {
-      boolean isName = target.matches("[A-Za-z0-9_.]+"); // all-linear is none
-      if (isName && modules.stream().noneMatch(m -> m.equals(target) || m.endsWith("." + target))) {
+    named(config, "lora.target_modules", lora.targets().modules(), modules);
+    named(config, "lora.exclude_modules", lora.targets().excluded(), modules);
+    return lora;
+  }
+
+  private static void named(
+      StageConfig config, String key, ModulePattern pattern, List<String> modules) {
+    if (!(pattern instanceof ModulePattern.Names list)) {
+      return;
+    }
+    for (String name : list.names()) {
+      if (modules.stream().noneMatch(ModulePattern.names(name)::matches)) {
         Set<String> names =
             modules.stream()
                 .map(m -> m.substring(m.lastIndexOf('.') + 1))
                 .collect(Collectors.toCollection(TreeSet::new));
         throw config
             .settings()
-            .problem(
-                "lora.target_modules", "expected some of " + names + ", found '" + target + "'");
+            .problem(key, "expected some of " + names + ", found '" + name + "'");
       }
     }
-    return lora;
   }
 }

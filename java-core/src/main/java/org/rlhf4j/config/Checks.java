@@ -2,6 +2,7 @@ package org.rlhf4j.config;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import org.rlhf4j.checkpoint.Quantization;
 
 /**
@@ -146,7 +147,8 @@ final class Checks {
   }
 
   private boolean differsFromDefault(String key) {
-    return !s.value(key).equals(Keys.find(key).orElseThrow().defaults().get(s.command()));
+    Object byDefault = Keys.find(key).orElseThrow().defaults().get(s.command());
+    return !Objects.equals(s.value(key), byDefault);
   }
 
   private void warn(String key, String text) {

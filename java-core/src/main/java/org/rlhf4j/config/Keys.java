@@ -8,7 +8,9 @@ import static org.rlhf4j.config.ValueType.FLAG;
 import static org.rlhf4j.config.ValueType.INTEGER;
 import static org.rlhf4j.config.ValueType.LONG;
 import static org.rlhf4j.config.ValueType.NAMES;
+import static org.rlhf4j.config.ValueType.NAMES_OR_REGEX;
 import static org.rlhf4j.config.ValueType.NUMBER;
+import static org.rlhf4j.config.ValueType.NUMBERS;
 import static org.rlhf4j.config.ValueType.TEXT;
 
 import java.util.List;
@@ -119,8 +121,20 @@ public final class Keys {
           Key.of("lora.alpha", NUMBER, "scale is alpha / r").orElse(16.0).moreThan(0),
           Key.of("lora.dropout", NUMBER, "on the adapter's input").orElse(0.05).fromBelow(0, 1),
           Key.of("lora.use_rslora", FLAG, "scale is alpha / sqrt(r)").orElse(false),
-          Key.of("lora.target_modules", NAMES, "modules with an adapter, or all-linear")
+          Key.of(
+                  "lora.target_modules",
+                  NAMES_OR_REGEX,
+                  "modules with an adapter: names, ends of names, a regular expression, or"
+                      + " all-linear")
               .orElse(List.of("all-linear")),
+          Key.of("lora.exclude_modules", NAMES_OR_REGEX, "modules without one, in the same forms")
+              .optional(),
+          Key.of("lora.rank_pattern", NUMBERS, "ranks of single modules, by name or expression")
+              .optional(),
+          Key.of("lora.alpha_pattern", NUMBERS, "alphas of single modules, by name or expression")
+              .optional(),
+          Key.of("lora.modules_to_save", NAMES, "heads trained whole: score (reward), v_head (ppo)")
+              .optional(),
           // Reward model
           Key.of(
                   "center_rewards_coefficient",

@@ -105,10 +105,11 @@ public final class Settings {
 
   /**
    * These settings with one key changed; {@code value} may be a string, number, boolean, path or
-   * list, or null.
+   * list or map, or null.
    */
   public Settings with(String key, Object value) {
-    Object raw = value == null || value instanceof List ? value : value.toString();
+    boolean asItIs = value == null || value instanceof List || value instanceof Map;
+    Object raw = asItIs ? value : value.toString();
     return new Reader(this).set(key, raw, key).settings();
   }
 
@@ -164,6 +165,12 @@ public final class Settings {
   @SuppressWarnings("unchecked")
   List<String> names(String key) {
     return (List<String>) value(key);
+  }
+
+  /** Null where not set; the order of the keys counts. */
+  @SuppressWarnings("unchecked")
+  Map<String, Number> numbers(String key) {
+    return (Map<String, Number>) value(key);
   }
 
   Optional<Path> path(String key) {

@@ -2,8 +2,11 @@ package org.rlhf4j.config;
 
 import java.math.BigDecimal;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 
 /**
  * How the text of a value becomes a Java value; independent of the file format, so that 1e-4 is a
@@ -23,7 +26,11 @@ enum ValueType {
   /** Any text, not empty; {@link String}. */
   TEXT("text"),
   /** Names, as a list or separated by commas; a list of {@link String}. */
-  NAMES("a list of names, or names separated by commas");
+  NAMES("a list of names, or names separated by commas"),
+  /** {@link #NAMES}, or a regular expression, which is a {@link String}. */
+  NAMES_OR_REGEX("names (a list, or separated by commas) or a regular expression"),
+  /** Numbers by name or regular expression, {@code {q_proj: 4}}; a map to {@link Number}. */
+  NUMBERS("numbers by name, as in {q_proj: 4, v_proj: 8}");
 
   private final String expected;
 
@@ -36,14 +43,19 @@ enum ValueType {
   }
 
   /**
-   * The value that {@code raw}, a String or a list of such, stands for.
+   * The value that {@code raw}, a String, a list or a map of such, stands for.
    *
    * @throws IllegalArgumentException if it stands for none of this type; the message is not for the
    *     user
    */
   Object parse(Object raw) {
-    if (raw instanceof List<?> list && this == NAMES) {
+    if (raw instanceof List<?> list && (this == NAMES || this == NAMES_OR_REGEX)) {
       return checked(list.stream().map(String::valueOf).toList());
+    }
+    if (raw instanceof Map<?, ?> map && this == NUMBERS) {
+      Map<String, Number> numbers = new LinkedHashMap<>(); // their order counts
+      map.forEach((name, value) -> numbers.put("" + name, wholeOrNot("" + value)));
+      return Collections.unmodifiableMap(numbers);
     }
     if (!(raw instanceof String text) || text.isBlank()) {
       throw new IllegalArgumentException("" + raw);
@@ -56,7 +68,18 @@ enum ValueType {
       case NUMBER -> number(trimmed);
       case CHOICE, TEXT -> trimmed;
       case NAMES -> names(trimmed);
+      case NAMES_OR_REGEX -> isNames(trimmed) ? names(trimmed) : trimmed;
+      case NUMBERS -> parse(YamlEntries.map(trimmed));
     };
+  }
+
+  private static boolean isNames(String text) {
+    return text.startsWith("[") && text.endsWith("]") || text.matches("[\\w.,\\s'\"-]+");
+  }
+
+  private static Number wholeOrNot(String text) {
+    double value = number(text.strip());
+    return value == (int) value ? (Number) (int) value : (Number) value;
   }
 
   private static boolean flag(String text) {

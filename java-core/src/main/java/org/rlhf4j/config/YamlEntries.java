@@ -1,12 +1,15 @@
 package org.rlhf4j.config;
 
 import java.io.IOException;
+import java.io.StringReader;
 import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import org.rlhf4j.InputException;
 import org.yaml.snakeyaml.LoaderOptions;
@@ -30,7 +33,8 @@ final class YamlEntries {
    * One leaf of the file.
    *
    * @param name dotted ("lora.r")
-   * @param value a String as written, a list of such, or null where the file has nothing
+   * @param value a String as written, a list of such, a map of such under a key whose value is a
+   *     map, or null where the file has nothing
    * @param line counts from 1
    */
   record Entry(String name, Object value, int line) {}
@@ -84,7 +88,10 @@ final class YamlEntries {
         continue;
       }
       Node value = tuple.getValueNode();
-      if (value instanceof MappingNode nested) {
+      boolean isValue = Keys.find(name).filter(k -> k.type() == ValueType.NUMBERS).isPresent();
+      if (value instanceof MappingNode nested && isValue) {
+        entries.add(new Entry(name, scalars(nested), line(key)));
+      } else if (value instanceof MappingNode nested) {
         collect(file, name + ".", nested, opaque, entries);
       } else {
         entries.add(new Entry(name, leaf(file, name, value), line(key)));
@@ -106,6 +113,37 @@ final class YamlEntries {
       items.add(scalar.getValue());
     }
     return items;
+  }
+
+  /**
+   * The map that {@code text} is in YAML, in braces or without, its scalars as written.
+   *
+   * @throws IllegalArgumentException if it is none
+   */
+  static Map<String, String> map(String text) {
+    String inBraces = text.startsWith("{") ? text : "{" + text + "}";
+    try {
+      Node root = new Yaml(new LoaderOptions()).compose(new StringReader(inBraces));
+      if (root instanceof MappingNode map) {
+        return scalars(map);
+      }
+    } catch (YAMLException e) {
+      // Not YAML: said below.
+    }
+    throw new IllegalArgumentException(text);
+  }
+
+  /** What is no scalar comes out as "null", which no value type accepts. */
+  private static Map<String, String> scalars(MappingNode map) {
+    Map<String, String> scalars = new LinkedHashMap<>();
+    for (NodeTuple tuple : map.getValue()) {
+      scalars.put(scalar(tuple.getKeyNode()), scalar(tuple.getValueNode()));
+    }
+    return scalars;
+  }
+
+  private static String scalar(Node node) {
+    return node instanceof ScalarNode s ? s.getValue() : "null";
   }
 
   private static int line(Node node) {

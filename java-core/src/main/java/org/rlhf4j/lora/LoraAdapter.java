@@ -5,6 +5,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
+import org.rlhf4j.InputException;
 import org.rlhf4j.graph.Parameter;
 import org.rlhf4j.graph.Parameters;
 import org.rlhf4j.tensor.DType;
@@ -39,15 +40,15 @@ public final class LoraAdapter implements AutoCloseable {
    */
   public LoraAdapter(
       Device device,
-      LoraConfig asked,
+      LoraConfig config,
       List<Module> modules,
       List<Parameters.Spec> extra,
       boolean trainable,
       long seed) {
-    config = asked.forModules(modules.stream().map(Module::name).toList());
+    this.config = config;
     List<Parameters.Spec> specs = new ArrayList<>();
     for (Module m : modules) {
-      if (config.targets(m.name())) {
+      if (config.targets().select(m.name())) {
         this.modules.put(m.name(), m);
         int r = config.rankOf(m.name());
         specs.add(Parameters.Spec.of(m.name() + ".lora_A", r, m.in()));
@@ -55,10 +56,10 @@ public final class LoraAdapter implements AutoCloseable {
       }
     }
     if (this.modules.isEmpty()) {
-      throw new org.rlhf4j.InputException(
-          "lora.target_modules: none of "
-              + config.targetModules()
-              + " is a linear layer of this model; it has "
+      throw new InputException(
+          "lora.target_modules: "
+              + config.targets().modules()
+              + " selects no linear layer of this model; it has "
               + modules.stream()
                   .map(m -> m.name().substring(m.name().lastIndexOf('.') + 1))
                   .distinct()

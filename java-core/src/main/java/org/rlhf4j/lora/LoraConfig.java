@@ -1,8 +1,8 @@
 package org.rlhf4j.lora;
 
-import java.util.List;
+import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.Map;
-import java.util.regex.Pattern;
 
 /**
  * What PEFT's LoraConfig says, as far as it is supported.
@@ -10,60 +10,47 @@ import java.util.regex.Pattern;
  * @param r rank
  * @param alpha scale is alpha / r, or alpha / √r with rsLoRA
  * @param dropout on the adapter's input, in training
- * @param targetModules names or suffixes ("q_proj"); one entry that is a regular expression is
- *     allowed where PEFT writes a string
+ * @param targets which modules get an adapter
  * @param useRslora rank-stabilised scale
- * @param rankPattern ranks of single modules, by name or regular expression
- * @param alphaPattern alphas of single modules
+ * @param rankPattern ranks of single modules: the first key that matches the end of a module's name
+ *     counts; keys are names or regular expressions
+ * @param alphaPattern alphas of single modules, likewise
  */
 public record LoraConfig(
     int r,
     float alpha,
     float dropout,
-    List<String> targetModules,
+    LoraTargets targets,
     boolean useRslora,
     Map<String, Integer> rankPattern,
     Map<String, Float> alphaPattern) {
-  /** All linear layers of the decoder's layers, whatever the family calls them. */
-  public static final List<String> ALL_LINEAR = List.of("all-linear");
+  public LoraConfig {
+    // The order of the keys counts, so Map.copyOf would not do.
+    rankPattern = Collections.unmodifiableMap(new LinkedHashMap<>(rankPattern));
+    alphaPattern = Collections.unmodifiableMap(new LinkedHashMap<>(alphaPattern));
+  }
 
-  /** r 8, alpha 16, dropout 0.05 on all linear layers. */
+  /** r 8, alpha 16, dropout 0.05 on all projections of the decoder layers. */
   public static LoraConfig defaults() {
-    return new LoraConfig(8, 16, 0.05f, ALL_LINEAR, false, Map.of(), Map.of());
+    return rank(8);
   }
 
   public static LoraConfig rank(int r) {
-    return new LoraConfig(r, 2f * r, 0.05f, ALL_LINEAR, false, Map.of(), Map.of());
+    LoraTargets all = LoraTargets.of(ModulePattern.ALL_LINEAR);
+    return new LoraConfig(r, 2f * r, 0.05f, all, false, Map.of(), Map.of());
   }
 
   public LoraConfig alpha(float value) {
-    return new LoraConfig(r, value, dropout, targetModules, useRslora, rankPattern, alphaPattern);
+    return new LoraConfig(r, value, dropout, targets, useRslora, rankPattern, alphaPattern);
   }
 
   public LoraConfig dropout(float value) {
-    return new LoraConfig(r, alpha, value, targetModules, useRslora, rankPattern, alphaPattern);
+    return new LoraConfig(r, alpha, value, targets, useRslora, rankPattern, alphaPattern);
   }
 
-  /** The same with {@link #ALL_LINEAR} spelt out in the last words of a model's modules. */
-  LoraConfig forModules(List<String> modules) {
-    if (!targetModules.equals(ALL_LINEAR)) {
-      return this;
-    }
-    List<String> names =
-        modules.stream().map(m -> m.substring(m.lastIndexOf('.') + 1)).distinct().toList();
-    return new LoraConfig(r, alpha, dropout, names, useRslora, rankPattern, alphaPattern);
-  }
-
-  /** Whether PEFT would give {@code module} ("model.layers.0.self_attn.q_proj") an adapter. */
-  public boolean targets(String module) {
-    for (String target : targetModules) {
-      if (module.equals(target) || module.endsWith("." + target)) {
-        return true;
-      }
-    }
-    return targetModules.size() == 1
-        && !targetModules.get(0).matches("[A-Za-z0-9_.]+")
-        && Pattern.matches(targetModules.get(0), module);
+  public LoraConfig targets(ModulePattern value) {
+    return new LoraConfig(
+        r, alpha, dropout, LoraTargets.of(value), useRslora, rankPattern, alphaPattern);
   }
 
   public int rankOf(String module) {
@@ -76,10 +63,11 @@ public record LoraConfig(
     return (float) (useRslora ? a / Math.sqrt(rank) : a / rank);
   }
 
+  /** PEFT's get_pattern_key. */
   private static <T> T byPattern(Map<String, T> pattern, String module, T otherwise) {
     for (Map.Entry<String, T> e : pattern.entrySet()) {
-      // PEFT's rule: the key is a regular expression that matches the end of the module's name.
-      if (Pattern.matches("(.*\\.)?(" + e.getKey() + ")", module)) {
+      String expression = "(.*\\.)?(" + ModulePattern.python(e.getKey()) + ")";
+      if (ModulePattern.compile(expression, e.getKey()).matcher(module).matches()) {
         return e.getValue();
       }
     }

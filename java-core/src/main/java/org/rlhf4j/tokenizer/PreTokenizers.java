@@ -2,8 +2,10 @@ package org.rlhf4j.tokenizer;
 
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.function.Predicate;
 
 /**
  * How text is split before byte-level BPE, by the name that a GGUF file gives in {@code
@@ -75,6 +77,14 @@ record PreTokenizers(String normalizer, String preTokenizer, boolean ignoreMerge
   /** Null when the name is unknown. */
   static PreTokenizers of(String name) {
     return BY_NAME.get(name);
+  }
+
+  /** The first name whose pre-tokenizer, as JSON text, {@code fits}. */
+  static Optional<String> nameOf(Predicate<String> fits) {
+    return BY_NAME.entrySet().stream()
+        .filter(e -> fits.test(e.getValue().preTokenizer()))
+        .map(Map.Entry::getKey)
+        .findFirst();
   }
 
   static Set<String> names() {

@@ -15,6 +15,7 @@ import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.rlhf4j.InputException;
+import org.rlhf4j.json.Json;
 import org.rlhf4j.testing.Golden;
 
 class ModelFilesTest {
@@ -127,10 +128,9 @@ class ModelFilesTest {
 
   @Test
   void ggufLooksLikeItsHuggingFaceModel() throws IOException {
-    float[] factors = {
-      (float) RopeFactors.llama3(0, 2, 500000, 8, 1024),
-      (float) RopeFactors.llama3(1, 2, 500000, 8, 1024)
-    };
+    JsonNode scaling =
+        Json.MAPPER.readTree("{\"factor\": 8, \"original_max_position_embeddings\": 1024}");
+    float[] factors = RopeFactors.llama3(scaling, 500000, 2);
     Path file = llama(factors).write(folder.resolve("m.gguf"));
     try (ModelFiles model = ModelFiles.open(file)) {
       JsonNode config = model.config();

@@ -1,5 +1,6 @@
 package org.rlhf4j.cli;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -14,6 +15,7 @@ import java.util.Map;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.rlhf4j.checkpoint.SafetensorsFile;
 import org.rlhf4j.json.Json;
 import org.rlhf4j.testing.Close;
 import org.rlhf4j.testing.Golden;
@@ -132,5 +134,66 @@ class ConvertCommandTest {
     assertEquals(
         Ran.json("tokenize", "--model", file, "--text", "Hello  world", "--chat"),
         Ran.json("tokenize", "--model", out, "--text", "Hello  world", "--chat"));
+  }
+
+  @Test
+  void aMergedRewardAdapterKeepsItsHead() throws IOException {
+    Path reward = Golden.path("adapters/reward");
+    Path out = work.resolve("scores");
+    Ran.run("convert", "--model", model, "--adapter", reward, "--out", out).done();
+    JsonNode config = Json.readObject(out.resolve("config.json"));
+    assertEquals("LlamaForSequenceClassification", config.at("/architectures/0").asText());
+    assertEquals(1, config.get("id2label").size());
+    try (SafetensorsFile got = SafetensorsFile.open(out.resolve("model.safetensors"));
+        SafetensorsFile want = SafetensorsFile.open(reward.resolve("adapter_model.safetensors"))) {
+      assertArrayEquals(
+          Golden.floats(want, "base_model.model.score.weight"), Golden.floats(got, "score.weight"));
+      assertFalse(got.tensors().containsKey("lm_head.weight"));
+    }
+    Ran.run("convert", "--model", model, "--adapter", reward, "--out", work.resolve("r.gguf"))
+        .refused("score head");
+  }
+
+  @Test
+  void toGguf() throws IOException {
+    Path plain = work.resolve("plain.gguf");
+    assertEquals(
+        plain.toString(),
+        Ran.json("convert", "--model", model, "--out", plain).get("out").asText());
+    same(logits("--model", plain), logits("--model", model), 0, 0);
+    assertEquals(
+        Ran.json("tokenize", "--model", model, "--text", "hello", "--chat"),
+        Ran.json("tokenize", "--model", plain, "--text", "hello", "--chat"));
+    // Merged, and rounded to 11 bits: the weights' 5e-4 relative goes through two layers.
+    Path merged = work.resolve("merged.gguf");
+    Ran.run("convert", "--model", model, "--adapter", policy, "--dtype", "f16", "--out", merged)
+        .done();
+    same(
+        logits("--model", merged, "--dtype", "f32"),
+        logits("--model", model, "--adapter", policy),
+        1e-2,
+        1e-2);
+    // An adapter goes onto a GGUF base in the same way.
+    same(
+        logits("--model", plain, "--adapter", policy),
+        logits("--model", model, "--adapter", policy),
+        0,
+        0);
+    Path onGguf = work.resolve("again.gguf");
+    Ran.run("convert", "--model", plain, "--adapter", policy, "--dtype", "f16", "--out", onGguf)
+        .done();
+    same(logits("--model", onGguf), logits("--model", merged), 0, 0);
+  }
+
+  @Test
+  void ggufThatCannotBeWritten() throws IOException {
+    Path out = work.resolve("x.gguf");
+    Ran.run("convert", "--model", model, "--dtype", "q4_0", "--out", out).refused("q4_0", "q8_0");
+    Ran.run("convert", "--model", model, "--dtype", "q8_0", "--out", work.resolve("folder"))
+        .refused("q8_0", "f16");
+    assertFalse(Files.exists(out));
+    Files.writeString(out, "mine");
+    Ran.run("convert", "--model", model, "--out", out).refused("x.gguf", "expected a new");
+    assertEquals("mine", Files.readString(out));
   }
 }

@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -19,7 +20,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.rlhf4j.InputException;
-import org.rlhf4j.lora.LoraConfig;
+import org.rlhf4j.lora.ModulePattern;
 
 class SettingsTest {
   @TempDir Path folder;
@@ -76,7 +77,7 @@ class SettingsTest {
     assertEquals(1, c.miniBatchSize());
     assertEquals(32, c.maxNewTokens());
     assertEquals(8, c.lora().r());
-    assertEquals(List.of("all-linear"), c.lora().targetModules());
+    assertEquals(ModulePattern.ALL_LINEAR, c.lora().targetModules());
     assertEquals("linear", SftConfig.defaults().training().lrSchedulerType());
   }
 
@@ -204,8 +205,62 @@ class SettingsTest {
               .names("lora.target_modules"));
     }
     LoraPart all = SftConfig.defaults().with("lora.target_modules", "all-linear").lora();
-    assertEquals(List.of("all-linear"), all.targetModules());
-    assertEquals(LoraConfig.ALL_LINEAR, all.toLoraConfig().targetModules());
+    assertEquals(ModulePattern.ALL_LINEAR, all.targetModules());
+  }
+
+  private static LoraPart lora(String... arguments) {
+    List<String> all = new ArrayList<>(List.of(arguments));
+    all.addAll(List.of("--model", "m", "--data", "d", "--out", "o"));
+    return SftConfig.from(Settings.fromArguments(Command.SFT, all)).lora();
+  }
+
+  @Test
+  void modulesMayBeARegularExpression() throws IOException {
+    String regex = ".*\\.(q|v){1,2}_proj";
+    assertEquals(ModulePattern.ofText(regex), lora("lora.target_modules=" + regex).targetModules());
+    Settings s = Settings.load(Command.SFT, yaml("lora: {exclude_modules: '" + regex + "'}"));
+    assertEquals(regex, s.value("lora.exclude_modules"));
+    assertEquals(
+        new ModulePattern.Names(List.of("model.layers.0.mlp.up_proj")),
+        lora("--lora.exclude-modules", "model.layers.0.mlp.up_proj").excludeModules());
+    assertEquals(ModulePattern.NONE, lora().excludeModules());
+    assertTrue(
+        assertThrows(InputException.class, () -> lora("lora.target_modules=(q_proj"))
+            .getMessage()
+            .startsWith("lora.target_modules: '(q_proj' is not a regular expression"));
+  }
+
+  @Test
+  void ranksAndAlphasOfSingleModules() throws IOException {
+    Map<String, Object> want = Map.of("q_proj", 4, ".*\\.1\\..*", 2);
+    for (String text : List.of("{q_proj: 4, '.*\\.1\\..*': 2}", "q_proj: 4, '.*\\.1\\..*': 2")) {
+      assertEquals(want, lora("lora.rank_pattern=" + text).rankPattern());
+    }
+    Settings s =
+        Settings.load(
+            Command.SFT, yaml("lora:\n  alpha_pattern:\n    v_proj: 1.5\n    q_proj: 8\n  r: 3\n"));
+    assertEquals(
+        List.of("v_proj", "q_proj"), List.copyOf(s.numbers("lora.alpha_pattern").keySet()));
+    assertEquals(Map.of("v_proj", 1.5, "q_proj", 8), s.numbers("lora.alpha_pattern"));
+    Path again = yaml(ConfigYaml.write(s.effective(Map.of())));
+    assertEquals(s, Settings.load(Command.SFT, again));
+    for (String wrong :
+        List.of("{q_proj: 0}", "{q_proj: 1.5}", "{'(q': 2}", "{q_proj: [1]}", "4")) {
+      String message =
+          assertThrows(InputException.class, () -> lora("lora.rank_pattern=" + wrong)).getMessage();
+      assertTrue(message.startsWith("lora.rank_pattern: "), message);
+    }
+  }
+
+  @Test
+  void onlyHeadsAreSavedWhole() {
+    String message =
+        assertThrows(InputException.class, () -> lora("lora.modules_to_save=[lm_head]"))
+            .getMessage();
+    assertTrue(message.contains("'lm_head' is not supported"), message);
+    Settings reward =
+        Settings.defaults(Command.REWARD).with("lora.modules_to_save", List.of("score"));
+    assertEquals(8, RewardConfig.from(reward).lora().r());
   }
 
   @Test

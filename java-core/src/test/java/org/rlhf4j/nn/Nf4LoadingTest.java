@@ -12,6 +12,7 @@ import org.rlhf4j.checkpoint.ModelFiles;
 import org.rlhf4j.checkpoint.Nf4Tensor;
 import org.rlhf4j.checkpoint.Quantization;
 import org.rlhf4j.checkpoint.StoredTensor;
+import org.rlhf4j.nn.families.Families;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
 import org.rlhf4j.testing.Golden;
@@ -26,7 +27,7 @@ class Nf4LoadingTest {
       names = {"NF4", "NF4_DOUBLE"})
   void oneTensorMoreThanTheModel(Quantization quantization) {
     try (ModelFiles files = ModelFiles.open(Golden.path("models/llama"))) {
-      ModelConfig config = ModelConfig.from(files.config(), "golden");
+      ModelConfig config = Families.config(files.config(), "golden");
       long largest =
           files.tensors().values().stream().mapToLong(StoredTensor::elements).max().orElseThrow();
       // q, k and v, or gate and up, wait in four bits until they are joined.
