@@ -2,6 +2,7 @@ package org.rlhf4j.cli;
 
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.AbstractList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -19,6 +20,7 @@ import org.rlhf4j.config.StageConfig;
 import org.rlhf4j.data.Dataset;
 import org.rlhf4j.data.Queries;
 import org.rlhf4j.data.Query;
+import org.rlhf4j.data.ReadOptions;
 import org.rlhf4j.data.RecordedRollout;
 import org.rlhf4j.data.RecordedRollouts;
 import org.rlhf4j.generate.Generation;
@@ -57,7 +59,7 @@ final class PpoCommand extends TrainingCommand {
   @Override
   void prepare(StageConfig stageConfig, Logger log) {
     PpoConfig config = (PpoConfig) stageConfig;
-    if (config.paths().data().isPresent() == config.paths().replay().isPresent()) {
+    if (config.paths().data().isEmpty() == config.paths().replay().isEmpty()) {
       throw new InputException("expected one of --data (queries) and --replay (recorded rollouts)");
     }
     model = LoadedModel.open(config, false);
@@ -72,7 +74,9 @@ final class PpoCommand extends TrainingCommand {
             config.training().seed());
     List<RecordedRollout> recorded =
         config.paths().replay().map(f -> recorded(f, config)).orElse(List.of());
-    config.paths().data().ifPresent(file -> readQueries(file, config, log));
+    if (!config.paths().data().isEmpty()) {
+      readQueries(config, log);
+    }
     loadRoles(config);
     if (reward == null
         && (recorded.isEmpty() || !recorded.stream().allMatch(r -> r.score().isPresent()))) {
@@ -90,15 +94,40 @@ final class PpoCommand extends TrainingCommand {
     return RecordedRollouts.read(file, StageOptions.reading(config, model)).records();
   }
 
-  private void readQueries(Path file, PpoConfig config, Logger log) {
+  private void readQueries(PpoConfig config, Logger log) {
+    ReadOptions options = StageOptions.reading(config, model);
+    int room = options.maxLength() - config.maxNewTokens();
+    if (room < 1) {
+      throw config
+          .settings()
+          .problem(
+              "max_new_tokens",
+              config.maxNewTokens()
+                  + " leaves no room for a query: the model is made for "
+                  + options.maxLength()
+                  + " tokens");
+    }
+    int limit = config.maxPromptLength() > 0 ? Math.min(room, config.maxPromptLength()) : room;
     Dataset<Query> data =
         Queries.read(
-            file,
+            StageOptions.data(config),
             model.tokenizerOrNull(),
             model.files().chatTemplate().orElse(null),
-            StageOptions.reading(config, model));
+            options.withMaxLength(limit));
     data.notes().forEach(log::info);
-    queries = data.records().stream().map(Query::ids).toList();
+    List<Query> records = data.records();
+    queries =
+        new AbstractList<>() {
+          @Override
+          public int[] get(int index) {
+            return records.get(index).ids();
+          }
+
+          @Override
+          public int size() {
+            return records.size();
+          }
+        };
   }
 
   /**

@@ -6,6 +6,7 @@ import java.util.TreeSet;
 import java.util.stream.Collectors;
 import org.rlhf4j.config.LoraPart;
 import org.rlhf4j.config.StageConfig;
+import org.rlhf4j.data.DataFiles;
 import org.rlhf4j.data.ReadOptions;
 import org.rlhf4j.lora.LoraAdapter;
 import org.rlhf4j.lora.LoraConfig;
@@ -15,11 +16,23 @@ import org.rlhf4j.nn.CausalLm;
 final class StageOptions {
   private StageOptions() {}
 
+  /** The files of {@code data}. */
+  static DataFiles data(StageConfig config) {
+    return DataFiles.of(config.paths().requiredData(), config.paths().dataSplit().orElse(null));
+  }
+
   static ReadOptions reading(StageConfig config, LoadedModel model) {
     int limit = config.training().maxLength();
     ReadOptions options =
         ReadOptions.defaults()
             .withMaxLength(limit > 0 ? limit : model.config().maxPositions())
+            .withOverlong(
+                "filter".equals(config.settings().flat().get("overlong"))
+                    ? ReadOptions.Overlong.FILTER
+                    : ReadOptions.Overlong.TRUNCATE)
+            .withColumns(config.settings().group("columns"))
+            .withMarginFromScores(
+                Boolean.TRUE.equals(config.settings().flat().get("margin_from_scores")))
             .withSkipBadLines(config.training().skipBadLines())
             .withVocabSize(model.config().vocabSize())
             .withUseChatTemplate("chat".equals(config.settings().flat().get("query_template")));

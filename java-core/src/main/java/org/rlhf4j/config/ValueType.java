@@ -22,6 +22,8 @@ enum ValueType {
   CHOICE("a word"),
   /** Any text, not empty; {@link String}. */
   TEXT("text"),
+  /** One path or pattern; {@link String}. Or a list of them; a list of {@link String}. */
+  PATHS("a path, or a list of paths"),
   /** Names, as a list or separated by commas; a list of {@link String}. */
   NAMES("a list of names, or names separated by commas");
 
@@ -42,7 +44,7 @@ enum ValueType {
    *     user
    */
   Object parse(Object raw) {
-    if (raw instanceof List<?> list && this == NAMES) {
+    if (raw instanceof List<?> list && (this == NAMES || this == PATHS)) {
       return checked(list.stream().map(String::valueOf).toList());
     }
     if (!(raw instanceof String text) || text.isBlank()) {
@@ -55,6 +57,8 @@ enum ValueType {
       case LONG -> whole(trimmed);
       case NUMBER -> number(trimmed);
       case CHOICE, TEXT -> trimmed;
+      // A pattern may hold commas and brackets too: only brackets around it all make a list.
+      case PATHS -> trimmed.matches("\\[.*]") ? names(trimmed) : trimmed;
       case NAMES -> names(trimmed);
     };
   }
