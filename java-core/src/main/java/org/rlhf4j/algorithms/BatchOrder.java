@@ -10,15 +10,29 @@ import java.util.SplittableRandom;
  * @param shuffle false: the order of the file
  */
 public record BatchOrder(int examples, int batchSize, long seed, boolean shuffle) {
+  /** The last epoch's permutation: with millions of rows, drawing it takes longer than a step. */
+  private record Drawn(BatchOrder order, long epoch, int[] permutation) {}
+
+  private static volatile Drawn last;
+
   public int stepsPerEpoch() {
     return (examples + batchSize - 1) / batchSize;
   }
 
   /** The examples of step {@code step}, counted from 0 over all epochs. */
   public int[] batch(long step) {
-    int[] order = permutation(examples, seed, step / stepsPerEpoch(), shuffle);
+    int[] order = epoch(step / stepsPerEpoch());
     int from = (int) (step % stepsPerEpoch()) * batchSize;
     return java.util.Arrays.copyOfRange(order, from, Math.min(examples, from + batchSize));
+  }
+
+  private int[] epoch(long epoch) {
+    Drawn drawn = last;
+    if (drawn == null || drawn.epoch != epoch || !drawn.order.equals(this)) {
+      drawn = new Drawn(this, epoch, permutation(examples, seed, epoch, shuffle));
+      last = drawn;
+    }
+    return drawn.permutation;
   }
 
   /** 0 … n−1, shuffled by (seed, round) or in order. (Fisher & Yates) */

@@ -30,8 +30,8 @@ public final class AtomicFile {
   public static void write(Path target, Content content) throws IOException {
     Path folder = target.toAbsolutePath().getParent();
     Files.createDirectories(folder);
-    Path temporary =
-        folder.resolve("." + target.getFileName() + "." + ProcessHandle.current().pid() + ".tmp");
+    String writer = ProcessHandle.current().pid() + "-" + Thread.currentThread().threadId();
+    Path temporary = folder.resolve("." + target.getFileName() + "." + writer + ".tmp");
     try {
       try (FileChannel channel =
           FileChannel.open(

@@ -13,6 +13,9 @@ import org.rlhf4j.json.Json;
  * Writes a GGUF file's metadata as the config.json and generation_config.json that its model had.
  */
 final class GgufConfig {
+  private static final Set<String> ENDS_OF_TURN =
+      Set.of("<|eot_id|>", "<|im_end|>", "<end_of_turn>", "<|end|>", "<|eot|>", "<turn|>");
+
   private final GgufFile gguf;
   private final GgufMetadata metadata;
   private final Path file;
@@ -152,8 +155,9 @@ final class GgufConfig {
   }
 
   /**
-   * Generation ends at EOS, and at the end-of-turn token where the file names one: Llama 3's chat
-   * models end a turn with the latter.
+   * Generation ends at EOS, and at the end-of-turn token: Llama 3's chat models end a turn with the
+   * latter. Where the file does not name one, it is the control token of that name which the chat
+   * template writes.
    */
   static ObjectNode generationConfig(GgufFile gguf) {
     GgufMetadata metadata = gguf.metadata();
@@ -163,7 +167,9 @@ final class GgufConfig {
         .ifPresent(id -> config.put("bos_token_id", (int) id));
     Set<Integer> ends = new LinkedHashSet<>();
     metadata.integer("tokenizer.ggml.eos_token_id").ifPresent(id -> ends.add((int) id));
-    metadata.integer("tokenizer.ggml.eot_token_id").ifPresent(id -> ends.add((int) id));
+    metadata
+        .integer("tokenizer.ggml.eot_token_id")
+        .ifPresentOrElse(id -> ends.add((int) id), () -> ends.addAll(endsOfTurn(metadata)));
     if (ends.size() == 1) {
       config.put("eos_token_id", ends.iterator().next());
     } else if (ends.size() > 1) {
@@ -174,6 +180,19 @@ final class GgufConfig {
         .integer("tokenizer.ggml.padding_token_id")
         .ifPresent(id -> config.put("pad_token_id", (int) id));
     return config;
+  }
+
+  /** The ids of the known end-of-turn tokens that the chat template writes. */
+  private static Set<Integer> endsOfTurn(GgufMetadata metadata) {
+    String template = metadata.get("tokenizer.chat_template", String.class);
+    String[] tokens = metadata.get("tokenizer.ggml.tokens", String[].class);
+    Set<Integer> ids = new LinkedHashSet<>();
+    for (int id = 0; template != null && tokens != null && id < tokens.length; id++) {
+      if (ENDS_OF_TURN.contains(tokens[id]) && template.contains(tokens[id])) {
+        ids.add(id);
+      }
+    }
+    return ids;
   }
 
   private void ropeScaling(ObjectNode config, long headDim) {

@@ -70,6 +70,9 @@ public final class GgufExport {
       export.rope();
     }
     export.metadata.putAll(model.ggufTokenizer(Math.toIntExact(export.embedding.shape()[0])));
+    if (!model.isGguf()) {
+      export.ends();
+    }
     export.collect(values);
     GgufWriter.write(file, export.metadata, export.tensors);
   }
@@ -81,6 +84,23 @@ public final class GgufExport {
     metadata.put("general.file_type", (long) type.fileType());
     metadata.put("general.quantization_version", 2L);
     put("vocab_size", embedding.shape()[0]);
+  }
+
+  /**
+   * A GGUF file has room for two tokens that end a generation. With one, both are it: left open,
+   * readers would look for a second in the vocabulary.
+   */
+  private void ends() {
+    Object eos = metadata.get("tokenizer.ggml.eos_token_id");
+    if (eos instanceof Long first) {
+      long second =
+          model.eosIds().stream()
+              .mapToLong(id -> id)
+              .filter(id -> id != first)
+              .findFirst()
+              .orElse(first);
+      metadata.put("tokenizer.ggml.eot_token_id", second);
+    }
   }
 
   private void gpt2() {

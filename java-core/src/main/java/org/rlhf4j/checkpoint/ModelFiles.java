@@ -161,26 +161,34 @@ public abstract sealed class ModelFiles implements AutoCloseable
   public Set<Integer> eosIds() {
     for (JsonNode source : new JsonNode[] {generationConfig(), config()}) {
       JsonNode eos = source.path("eos_token_id");
-      if (eos.isInt()) {
-        return Set.of(eos.intValue());
-      }
       if (eos.isArray()) {
         Set<Integer> ids = new LinkedHashSet<>();
-        for (JsonNode id : eos) {
-          if (!id.isInt()) {
-            throw InputException.at(
-                path, "eos_token_id: expected whole numbers, found " + Json.kind(id));
-          }
-          ids.add(id.intValue());
-        }
+        eos.forEach(id -> ids.add(eosId(id)));
         return ids;
       }
       if (!eos.isMissingNode() && !eos.isNull()) {
-        throw InputException.at(
-            path, "eos_token_id: expected a whole number or a list, found " + Json.kind(eos));
+        return Set.of(eosId(eos));
       }
     }
     return Set.of();
+  }
+
+  private int eosId(JsonNode id) {
+    int rows = config().path("vocab_size").asInt(Integer.MAX_VALUE);
+    if (!id.isInt() || id.intValue() < 0 || id.intValue() >= rows) {
+      throw InputException.at(
+          path,
+          "eos_token_id: expected a token id below "
+              + rows
+              + ", or a list of such, found "
+              + Json.kind(id));
+    }
+    return id.intValue();
+  }
+
+  /** How {@code generate} samples from this model unless it is told otherwise. */
+  public SamplingDefaults samplingDefaults() {
+    return SamplingDefaults.from(generationConfig(), path);
   }
 
   /**

@@ -5,12 +5,17 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.Callable;
 import org.rlhf4j.InputException;
+import org.rlhf4j.checkpoint.ModelFiles;
+import org.rlhf4j.checkpoint.SamplingDefaults;
 import org.rlhf4j.generate.Generation;
 import org.rlhf4j.generate.GenerationConfig;
 import org.rlhf4j.generate.Generator;
 import org.rlhf4j.lora.LoraAdapter;
+import org.rlhf4j.report.Log;
+import org.slf4j.Logger;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -40,14 +45,23 @@ final class GenerateCommand implements Callable<Integer> {
       description = "no end before (default: ${DEFAULT-VALUE})")
   private int minNewTokens = 0;
 
-  @Option(names = "--temperature", paramLabel = "X", description = "(default: ${DEFAULT-VALUE})")
-  private double temperature = 1;
+  @Option(
+      names = "--temperature",
+      paramLabel = "X",
+      description = "(default: the model's generation_config.json, else 1)")
+  private Double temperature;
 
-  @Option(names = "--top-k", paramLabel = "N", description = "0: all (default: ${DEFAULT-VALUE})")
-  private int topK = 0;
+  @Option(
+      names = "--top-k",
+      paramLabel = "N",
+      description = "0: all (default: generation_config.json, else 0)")
+  private Integer topK;
 
-  @Option(names = "--top-p", paramLabel = "X", description = "1: all (default: ${DEFAULT-VALUE})")
-  private double topP = 1;
+  @Option(
+      names = "--top-p",
+      paramLabel = "X",
+      description = "1: all (default: generation_config.json, else 1)")
+  private Double topP;
 
   @Option(names = "--ignore-eos", description = "go on to --max-new-tokens")
   private boolean ignoreEos;
@@ -59,15 +73,7 @@ final class GenerateCommand implements Callable<Integer> {
     try (LoadedModel model = LoadedModel.open(input, common);
         LoraAdapter adapter = model.adapter(input.adapter, false)) {
       List<int[]> prompts = input.prompts(model, chat, system, maxNewTokens);
-      GenerationConfig config =
-          new GenerationConfig(
-              maxNewTokens,
-              minNewTokens,
-              greedy ? 0 : (float) temperature,
-              topK,
-              (float) topP,
-              ignoreEos ? java.util.Set.of() : model.files().eosIds(),
-              common.seed);
+      GenerationConfig config = sampling(model.files());
       long began = System.nanoTime();
       List<Generation> all = new Generator(model.lm()).generate(prompts, adapter, config);
       double seconds = (System.nanoTime() - began) / 1e9;
@@ -84,6 +90,47 @@ final class GenerateCommand implements Callable<Integer> {
     return 0;
   }
 
+  /** What the flags say; else what the model's makers say, which is then told; else everything. */
+  private GenerationConfig sampling(ModelFiles files) {
+    SamplingDefaults defaults = files.samplingDefaults();
+    Logger log = Log.of(getClass());
+    boolean flags = temperature != null || topK != null || topP != null;
+    boolean likeliest = greedy || (!flags && Boolean.FALSE.equals(defaults.doSample()));
+    List<String> taken = new ArrayList<>();
+    if (likeliest && !greedy) {
+      taken.add("do_sample false");
+    }
+    double heat = choose(temperature, defaults.temperature(), 1.0, "temperature", likeliest, taken);
+    int some = choose(topK, defaults.topK(), 0, "top_k", likeliest, taken);
+    double mass = choose(topP, defaults.topP(), 1.0, "top_p", likeliest, taken);
+    if (!taken.isEmpty()) {
+      log.info(
+          "from the model's generation_config.json: {} (flags go before it)",
+          String.join(", ", taken));
+    }
+    if (defaults.repetitionPenalty() != null && defaults.repetitionPenalty() != 1) {
+      log.info(
+          "the model's generation_config.json asks for repetition_penalty {}, which is not applied",
+          defaults.repetitionPenalty());
+    }
+    return new GenerationConfig(
+        maxNewTokens,
+        minNewTokens,
+        likeliest ? 0 : (float) heat,
+        likeliest ? 0 : some,
+        likeliest ? 1 : (float) mass,
+        ignoreEos ? Set.of() : files.eosIds(),
+        common.seed);
+  }
+
+  private static <T> T choose(
+      T flag, T file, T otherwise, String name, boolean unused, List<String> taken) {
+    if (flag == null && file != null && !file.equals(otherwise) && !unused) {
+      taken.add(name + " " + file);
+    }
+    return flag != null ? flag : file != null ? file : otherwise;
+  }
+
   private void check() {
     if (maxNewTokens < 1) {
       throw new InputException("--max-new-tokens: expected at least 1, found " + maxNewTokens);
@@ -92,13 +139,13 @@ final class GenerateCommand implements Callable<Integer> {
       throw new InputException(
           "--min-new-tokens: expected 0 to " + maxNewTokens + ", found " + minNewTokens);
     }
-    if (!(temperature >= 0)) {
+    if (temperature != null && !(temperature >= 0)) {
       throw new InputException("--temperature: expected 0 or more, found " + temperature);
     }
-    if (topK < 0) {
+    if (topK != null && topK < 0) {
       throw new InputException("--top-k: expected 0 or more, found " + topK);
     }
-    if (!(topP > 0 && topP <= 1)) {
+    if (topP != null && !(topP > 0 && topP <= 1)) {
       throw new InputException("--top-p: expected more than 0, at most 1, found " + topP);
     }
   }

@@ -4,6 +4,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import org.rlhf4j.InputException;
 import org.rlhf4j.checkpoint.ModelFiles;
 import org.rlhf4j.checkpoint.Quantization;
@@ -43,7 +44,8 @@ public final class InputOptions {
       names = "--data",
       paramLabel = "FILE",
       description =
-          "texts or conversations: .jsonl, .json, .csv or .parquet with text, prompt, query, messages or input_ids")
+          "texts or conversations: a .jsonl, .json, .csv, .tsv or .parquet file, a folder or a glob, with text,"
+              + " prompt, query, messages or input_ids")
   Path data;
 
   @Option(
@@ -51,6 +53,12 @@ public final class InputOptions {
       paramLabel = "FILE.json",
       description = "{\"input_ids\": [[…], …]}: sequences of token ids")
   Path ids;
+
+  @Option(
+      names = "--columns",
+      paramLabel = "FIELD=COLUMN",
+      description = "with --data: what a field is called in the files; may be repeated")
+  Map<String, String> columns = Map.of();
 
   @Option(names = "--skip-bad-lines", description = "with --data: count bad lines and go on")
   boolean skipBadLines;
@@ -99,6 +107,7 @@ public final class InputOptions {
       ReadOptions options =
           ReadOptions.defaults()
               .withSkipBadLines(skipBadLines)
+              .withColumns(columns)
               .withUseChatTemplate(chat)
               .withAddGenerationPrompt(toContinue)
               .withVocabSize(vocabulary);

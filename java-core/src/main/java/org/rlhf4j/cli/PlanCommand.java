@@ -18,6 +18,7 @@ import org.rlhf4j.config.RewardConfig;
 import org.rlhf4j.config.Settings;
 import org.rlhf4j.config.SftConfig;
 import org.rlhf4j.config.StageConfig;
+import org.rlhf4j.data.DataFiles;
 import org.rlhf4j.data.Demonstrations;
 import org.rlhf4j.data.Preferences;
 import org.rlhf4j.data.Queries;
@@ -122,7 +123,7 @@ final class PlanCommand implements Callable<Integer> {
     Tokenizer tokenizer = LoadedModel.tokenizerOrNull(files);
     ChatTemplate template = files.chatTemplate().orElse(null);
     ReadOptions options = StageOptions.reading(config, model);
-    Path data = config.paths().requiredData();
+    DataFiles data = StageOptions.data(config);
     return switch (config) {
       case SftConfig sft ->
           Demonstrations.read(data, tokenizer, template, options).records().stream()
@@ -133,7 +134,9 @@ final class PlanCommand implements Callable<Integer> {
               .map(p -> new RowLength(p.chosenIds().length, p.rejectedIds().length))
               .toList();
       case PpoConfig ppo ->
-          Queries.read(data, tokenizer, template, options).records().stream()
+          Queries.read(data, tokenizer, template, StageOptions.queries(ppo, model))
+              .records()
+              .stream()
               .map(q -> new RowLength(q.ids().length, 0))
               .toList();
     };

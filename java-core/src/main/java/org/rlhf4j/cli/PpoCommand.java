@@ -2,6 +2,7 @@ package org.rlhf4j.cli;
 
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.AbstractList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -57,7 +58,7 @@ final class PpoCommand extends TrainingCommand {
   @Override
   void prepare(StageConfig stageConfig, Logger log) {
     PpoConfig config = (PpoConfig) stageConfig;
-    if (config.paths().data().isPresent() == config.paths().replay().isPresent()) {
+    if (config.paths().data().isEmpty() == config.paths().replay().isEmpty()) {
       throw new InputException("expected one of --data (queries) and --replay (recorded rollouts)");
     }
     model = LoadedModel.open(config, false);
@@ -72,7 +73,9 @@ final class PpoCommand extends TrainingCommand {
             config.training().seed());
     List<RecordedRollout> recorded =
         config.paths().replay().map(f -> recorded(f, config)).orElse(List.of());
-    config.paths().data().ifPresent(file -> readQueries(file, config, log));
+    if (!config.paths().data().isEmpty()) {
+      readQueries(config, log);
+    }
     loadRoles(config);
     if (reward == null
         && (recorded.isEmpty() || !recorded.stream().allMatch(r -> r.score().isPresent()))) {
@@ -90,15 +93,27 @@ final class PpoCommand extends TrainingCommand {
     return RecordedRollouts.read(file, StageOptions.reading(config, model.config())).records();
   }
 
-  private void readQueries(Path file, PpoConfig config, Logger log) {
+  private void readQueries(PpoConfig config, Logger log) {
     Dataset<Query> data =
         Queries.read(
-            file,
+            StageOptions.data(config),
             model.tokenizerOrNull(),
             model.files().chatTemplate().orElse(null),
-            StageOptions.reading(config, model.config()));
+            StageOptions.queries(config, model.config()));
     data.notes().forEach(log::info);
-    queries = data.records().stream().map(Query::ids).toList();
+    List<Query> records = data.records();
+    queries =
+        new AbstractList<>() {
+          @Override
+          public int[] get(int index) {
+            return records.get(index).ids();
+          }
+
+          @Override
+          public int size() {
+            return records.size();
+          }
+        };
   }
 
   /**

@@ -1,13 +1,13 @@
 package org.rlhf4j.cli;
 
 import java.io.IOException;
-import java.nio.file.Path;
 import java.util.Map;
 import org.rlhf4j.algorithms.RewardTrainer;
 import org.rlhf4j.config.Command;
 import org.rlhf4j.config.RewardConfig;
 import org.rlhf4j.config.Settings;
 import org.rlhf4j.config.StageConfig;
+import org.rlhf4j.data.DataFiles;
 import org.rlhf4j.data.Dataset;
 import org.rlhf4j.data.Preference;
 import org.rlhf4j.data.Preferences;
@@ -39,11 +39,11 @@ final class RewardCommand extends TrainingCommand {
   @Override
   void prepare(StageConfig stageConfig, Logger log) {
     RewardConfig config = (RewardConfig) stageConfig;
-    Path file = config.paths().requiredData();
+    DataFiles files = StageOptions.data(config);
     model = LoadedModel.open(config, false);
     data =
         Preferences.read(
-            file,
+            files,
             model.tokenizerOrNull(),
             model.files().chatTemplate().orElse(null),
             StageOptions.reading(config, model.config()));

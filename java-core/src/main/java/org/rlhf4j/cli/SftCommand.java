@@ -12,6 +12,7 @@ import org.rlhf4j.config.Command;
 import org.rlhf4j.config.Settings;
 import org.rlhf4j.config.SftConfig;
 import org.rlhf4j.config.StageConfig;
+import org.rlhf4j.data.DataFiles;
 import org.rlhf4j.data.Dataset;
 import org.rlhf4j.data.Demonstration;
 import org.rlhf4j.data.Demonstrations;
@@ -44,11 +45,11 @@ final class SftCommand extends TrainingCommand {
   @Override
   void prepare(StageConfig stageConfig, Logger log) {
     SftConfig config = (SftConfig) stageConfig;
-    Path file = config.paths().requiredData();
+    DataFiles files = StageOptions.data(config);
     model = LoadedModel.open(config, config.full());
     data =
         Demonstrations.read(
-            file,
+            files,
             model.tokenizerOrNull(),
             model.files().chatTemplate().orElse(null),
             StageOptions.reading(config, model.config()));

@@ -5,7 +5,9 @@ import java.util.Set;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
 import org.rlhf4j.config.LoraPart;
+import org.rlhf4j.config.PpoConfig;
 import org.rlhf4j.config.StageConfig;
+import org.rlhf4j.data.DataFiles;
 import org.rlhf4j.data.ReadOptions;
 import org.rlhf4j.lora.LoraAdapter;
 import org.rlhf4j.lora.LoraConfig;
@@ -17,11 +19,23 @@ import org.rlhf4j.nn.ModelConfig;
 final class StageOptions {
   private StageOptions() {}
 
+  /** The files of {@code data}. */
+  static DataFiles data(StageConfig config) {
+    return DataFiles.of(config.paths().requiredData(), config.paths().dataSplit().orElse(null));
+  }
+
   static ReadOptions reading(StageConfig config, ModelConfig model) {
     int limit = config.training().maxLength();
     ReadOptions options =
         ReadOptions.defaults()
             .withMaxLength(limit > 0 ? limit : model.maxPositions())
+            .withOverlong(
+                "filter".equals(config.settings().flat().get("overlong"))
+                    ? ReadOptions.Overlong.FILTER
+                    : ReadOptions.Overlong.TRUNCATE)
+            .withColumns(config.settings().group("columns"))
+            .withMarginFromScores(
+                Boolean.TRUE.equals(config.settings().flat().get("margin_from_scores")))
             .withSkipBadLines(config.training().skipBadLines())
             .withVocabSize(model.vocabSize())
             .withUseChatTemplate("chat".equals(config.settings().flat().get("query_template")));
@@ -30,6 +44,24 @@ final class StageOptions {
     }
     boolean append = Boolean.TRUE.equals(config.settings().flat().get("append_eos"));
     return options.withAppendEos(append ? ReadOptions.AppendEos.YES : ReadOptions.AppendEos.NO);
+  }
+
+  /** Queries leave room for their responses. */
+  static ReadOptions queries(PpoConfig config, ModelConfig model) {
+    ReadOptions options = reading(config, model);
+    int room = options.maxLength() - config.maxNewTokens();
+    if (room < 1) {
+      throw config
+          .settings()
+          .problem(
+              "max_new_tokens",
+              config.maxNewTokens()
+                  + " leaves no room for a query: the model is made for "
+                  + options.maxLength()
+                  + " tokens");
+    }
+    int limit = config.maxPromptLength();
+    return options.withMaxLength(limit > 0 ? Math.min(room, limit) : room);
   }
 
   /**

@@ -11,6 +11,7 @@ import static org.rlhf4j.config.ValueType.NAMES;
 import static org.rlhf4j.config.ValueType.NAMES_OR_REGEX;
 import static org.rlhf4j.config.ValueType.NUMBER;
 import static org.rlhf4j.config.ValueType.NUMBERS;
+import static org.rlhf4j.config.ValueType.PATHS;
 import static org.rlhf4j.config.ValueType.TEXT;
 
 import java.util.List;
@@ -30,7 +31,13 @@ public final class Keys {
                   TEXT,
                   "base model: Hugging Face folder, GGUF file, or org/name[@revision]")
               .optional(),
-          Key.of("data", TEXT, "training data: .jsonl, .json, .csv or .parquet").optional(),
+          Key.of(
+                  "data",
+                  PATHS,
+                  "training data: .jsonl, .json, .csv, .tsv, .parquet; a folder, a glob, or a list")
+              .optional(),
+          Key.of("data_split", TEXT, "of a folder or glob only the files of this split: train, …")
+              .optional(),
           Key.of("eval_data", TEXT, "data for evaluation, in the form of data").optional(),
           Key.of("out", TEXT, "the run folder").optional(),
           Key.of("adapter", TEXT, "adapter to start from: a folder, or org/name[@revision]")
@@ -62,6 +69,16 @@ public final class Keys {
               .orElse(1024, SFT, REWARD)
               .orElse(0, PPO)
               .atLeast(0),
+          Key.of(
+                  "max_prompt_length",
+                  INTEGER,
+                  "longest query, in tokens; 0: what max_length leaves")
+              .orElse(0, PPO)
+              .atLeast(0),
+          Key.of("overlong", CHOICE, "what happens to rows longer than that")
+              .orElse("truncate", SFT, PPO)
+              .orElse("filter", REWARD)
+              .oneOf("truncate", "filter"),
           Key.of("append_eos", FLAG, "end each completion with EOS")
               .orElse(true, SFT)
               .orElse(false, REWARD),
@@ -71,6 +88,23 @@ public final class Keys {
           Key.of("query_template", CHOICE, "how a query or question becomes a prompt")
               .orElse("plain", REWARD, PPO)
               .oneOf("plain", "chat"),
+          Key.of("margin_from_scores", FLAG, "a pair's margin is score_chosen - score_rejected")
+              .orElse(false, REWARD),
+          column("messages", SFT, PPO),
+          column("prompt", SFT, REWARD, PPO),
+          column("completion", SFT),
+          column("text", SFT),
+          column("instruction", SFT),
+          column("input", SFT),
+          column("output", SFT),
+          column("question", REWARD),
+          column("chosen", REWARD),
+          column("rejected", REWARD),
+          column("margin", REWARD),
+          column("score_chosen", REWARD),
+          column("score_rejected", REWARD),
+          column("query", PPO),
+          column("tools", SFT, REWARD, PPO),
           // Optimisation
           Key.of("training", CHOICE, "what is trained: an adapter, or all weights")
               .orElse("lora", SFT)
@@ -277,6 +311,11 @@ public final class Keys {
           Map.entry("target_modules", "lora.target_modules"),
           Map.entry("clip_range", "cliprange"),
           Map.entry("gae_lambda", "lam"));
+
+  private static Key column(String field, Command... commands) {
+    return Key.of("columns." + field, TEXT, "the data's column that is the " + field)
+        .optional(commands);
+  }
 
   /** The keys of {@code command}, in the table's order. */
   public static List<Key> of(Command command) {

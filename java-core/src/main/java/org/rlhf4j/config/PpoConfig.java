@@ -6,6 +6,7 @@ package org.rlhf4j.config;
  * @param miniBatchSize responses of a minibatch
  * @param queryTemplate how a query becomes a prompt: plain (its text as it is) or chat (through the
  *     chat template)
+ * @param maxPromptLength longest query, in tokens; 0: what maxLength leaves
  * @param maxNewTokens longest response, in tokens
  * @param minNewTokens shortest response, in tokens
  * @param temperature of sampling, greater than 0; logits are divided by it wherever a probability
@@ -47,6 +48,7 @@ public record PpoConfig(
     LoraPart lora,
     int miniBatchSize,
     String queryTemplate,
+    int maxPromptLength,
     int maxNewTokens,
     int minNewTokens,
     double temperature,
@@ -93,6 +95,7 @@ public record PpoConfig(
         LoraPart.from(s),
         s.integer("mini_batch_size"),
         s.text("query_template"),
+        s.integer("max_prompt_length"),
         s.integer("max_new_tokens"),
         s.integer("min_new_tokens"),
         s.number("temperature"),

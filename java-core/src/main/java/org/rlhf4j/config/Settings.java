@@ -173,6 +173,27 @@ public final class Settings {
     return (Map<String, Number>) value(key);
   }
 
+  /** One or several, or none where not set. */
+  List<String> paths(String key) {
+    return switch (value(key)) {
+      case null -> List.of();
+      case List<?> list -> list.stream().map(String::valueOf).toList();
+      case Object one -> List.of(one.toString());
+    };
+  }
+
+  /** The members of a group that are set: {@code columns.prompt} as "prompt". */
+  public Map<String, String> group(String name) {
+    Map<String, String> members = new LinkedHashMap<>();
+    values.forEach(
+        (key, value) -> {
+          if (key.startsWith(name + ".") && value != null) {
+            members.put(key.substring(name.length() + 1), value.toString());
+          }
+        });
+    return members;
+  }
+
   Optional<Path> path(String key) {
     return Optional.ofNullable(text(key)).map(Path::of);
   }

@@ -25,6 +25,8 @@ enum ValueType {
   CHOICE("a word"),
   /** Any text, not empty; {@link String}. */
   TEXT("text"),
+  /** One path or pattern; {@link String}. Or a list of them; a list of {@link String}. */
+  PATHS("a path, or a list of paths"),
   /** Names, as a list or separated by commas; a list of {@link String}. */
   NAMES("a list of names, or names separated by commas"),
   /** {@link #NAMES}, or a regular expression, which is a {@link String}. */
@@ -49,7 +51,7 @@ enum ValueType {
    *     user
    */
   Object parse(Object raw) {
-    if (raw instanceof List<?> list && (this == NAMES || this == NAMES_OR_REGEX)) {
+    if (raw instanceof List<?> list && (this == NAMES || this == NAMES_OR_REGEX || this == PATHS)) {
       return checked(list.stream().map(String::valueOf).toList());
     }
     if (raw instanceof Map<?, ?> map && this == NUMBERS) {
@@ -67,6 +69,8 @@ enum ValueType {
       case LONG -> whole(trimmed);
       case NUMBER -> number(trimmed);
       case CHOICE, TEXT -> trimmed;
+      // A pattern may hold commas and brackets too: only brackets around it all make a list.
+      case PATHS -> trimmed.matches("\\[.*]") ? names(trimmed) : trimmed;
       case NAMES -> names(trimmed);
       case NAMES_OR_REGEX -> isNames(trimmed) ? names(trimmed) : trimmed;
       case NUMBERS -> parse(YamlEntries.map(trimmed));

@@ -1,16 +1,17 @@
 package org.rlhf4j.data;
 
-import java.nio.file.Path;
 import java.util.List;
 
 /**
- * What a data file gave.
+ * What data files gave.
  *
- * @param file as the user named it
- * @param records in the order of the file; never empty
+ * @param name the files, as the user named them
+ * @param records in the order of the files; never empty
  * @param skipped bad lines passed over ({@code skipBadLines})
- * @param truncated records that were longer than the limit
- * @param notes sentences for the log about what was skipped, truncated, dropped or looks odd
+ * @param truncated records that were longer than the limit and were cut
+ * @param filtered records that were longer than the limit and were left out
+ * @param notes sentences for the log: first how many rows were read and kept and by which rule the
+ *     others went, then what was skipped or looks odd
  */
 public record Dataset<T>(
-    Path file, List<T> records, int skipped, int truncated, List<String> notes) {}
+    String name, List<T> records, int skipped, int truncated, int filtered, List<String> notes) {}

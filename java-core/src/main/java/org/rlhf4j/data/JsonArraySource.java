@@ -7,6 +7,11 @@ import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectReader;
 import java.io.IOException;
+import java.io.InputStream;
+import java.io.InputStreamReader;
+import java.io.PushbackReader;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import org.rlhf4j.InputException;
 import org.rlhf4j.json.Json;
@@ -25,10 +30,19 @@ final class JsonArraySource implements RowSource {
   private long element;
   private boolean broken;
 
-  JsonArraySource(Path file) throws IOException {
+  /**
+   * @param in the file's text; closed with this
+   */
+  JsonArraySource(Path file, InputStream in) throws IOException {
     this.file = file;
-    this.parser = Json.MAPPER.createParser(Json.readText(file));
+    PushbackReader text =
+        new PushbackReader(new InputStreamReader(in, StandardCharsets.UTF_8.newDecoder()));
+    this.parser = Json.MAPPER.createParser(text);
     try {
+      int first = text.read();
+      if (first >= 0 && first != '\uFEFF') {
+        text.unread(first);
+      }
       if (parser.nextToken() != JsonToken.START_ARRAY) {
         throw InputException.at(
             file,
@@ -36,6 +50,8 @@ final class JsonArraySource implements RowSource {
       }
     } catch (JsonProcessingException e) {
       throw invalid(e);
+    } catch (CharacterCodingException e) {
+      throw notUtf8();
     }
   }
 
@@ -59,8 +75,16 @@ final class JsonArraySource implements RowSource {
     } catch (JsonProcessingException e) {
       broken = true;
       throw invalid(e);
+    } catch (CharacterCodingException e) {
+      broken = true;
+      throw notUtf8();
     }
     return new Row(file, "element", element++, node);
+  }
+
+  private InputException notUtf8() {
+    return InputException.at(
+        file, "element " + element + ": not UTF-8 text, expected JSON in UTF-8");
   }
 
   private InputException invalid(JsonProcessingException e) {

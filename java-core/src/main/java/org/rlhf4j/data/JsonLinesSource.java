@@ -8,7 +8,6 @@ import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.CodingErrorAction;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import org.rlhf4j.json.Json;
 
@@ -24,9 +23,12 @@ final class JsonLinesSource implements RowSource {
   private int filled;
   private long line;
 
-  JsonLinesSource(Path file) throws IOException {
+  /**
+   * @param in the file's text; closed with this
+   */
+  JsonLinesSource(Path file, InputStream in) {
     this.file = file;
-    this.in = Files.newInputStream(file);
+    this.in = in;
   }
 
   @Override

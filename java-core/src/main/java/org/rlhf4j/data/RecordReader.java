@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -21,38 +22,79 @@ import org.rlhf4j.tokenizer.Tokenizer;
 final class RecordReader {
   private static final int EXAMPLES = 3;
 
-  private final Path file;
+  private final DataFiles files;
   private final Tokenizer tokenizer;
   private final ChatTemplate template;
   final ReadOptions options;
+
+  /** What truncation leaves, as the log says it. */
+  private final String cut;
+
   private final Map<String, Integer> remarks = new LinkedHashMap<>();
   private final List<String> faults = new ArrayList<>();
+  private long rows;
   private int skipped;
   private int truncated;
+  private int filtered;
 
-  RecordReader(Path file, Tokenizer tokenizer, ChatTemplate template, ReadOptions options) {
-    this.file = file;
+  /**
+   * @param cut what is left of a record that is truncated: "cut to their first"
+   */
+  RecordReader(
+      DataFiles files,
+      Tokenizer tokenizer,
+      ChatTemplate template,
+      ReadOptions options,
+      String cut) {
+    this.files = files;
     this.tokenizer = tokenizer;
     this.template = template;
     this.options = options;
+    this.cut = cut;
   }
 
-  /** Reads everything; a parser that returns null drops the record (and has remarked why). */
-  <T> Dataset<T> read(Function<Row, T> parser) {
-    List<T> records = new ArrayList<>();
-    try (RowSource rows = RowSource.open(file)) {
+  /**
+   * Reads everything; a parser that returns null drops the record (and has said why by {@link
+   * #remark} or {@link #length}).
+   *
+   * @param records an empty list to add to
+   */
+  <T> Dataset<T> read(List<T> records, Function<Row, T> parser) {
+    for (Path file : files.files()) {
+      read(file, records, parser);
+    }
+    if (records.isEmpty()) {
+      throw new InputException(
+          files.name()
+              + ": expected at least one record, found none"
+              + (faults.isEmpty() ? "" : " that is good; " + faults.get(0))
+              + (rows > 0 ? " that is left: " + account(0) : ""));
+    }
+    return new Dataset<>(
+        files.name(),
+        Collections.unmodifiableList(records),
+        skipped,
+        truncated,
+        filtered,
+        notes(records.size()));
+  }
+
+  private <T> void read(Path file, List<T> records, Function<Row, T> parser) {
+    try (RowSource source = RowSource.open(file)) {
       while (true) {
         try {
-          Row row = rows.next();
+          Row row = source.next();
           if (row == null) {
             break;
           }
-          T parsed = parser.apply(row);
+          rows++;
+          T parsed =
+              parser.apply(options.columns().isEmpty() ? row : row.withColumns(options.columns()));
           if (parsed != null) {
             records.add(parsed);
           }
         } catch (InputException e) {
-          if (!options.skipBadLines() || rows.broken()) {
+          if (!options.skipBadLines() || source.broken()) {
             throw e;
           }
           skipped++;
@@ -64,36 +106,36 @@ final class RecordReader {
     } catch (IOException e) {
       throw new InputException(file + ": cannot be read: " + e.getMessage(), e);
     }
-    if (records.isEmpty()) {
-      throw InputException.at(
-          file,
-          "expected at least one record, found none"
-              + (faults.isEmpty() ? "" : " that is good; " + faults.get(0)));
-    }
-    return new Dataset<>(file, List.copyOf(records), skipped, truncated, notes());
   }
 
-  private List<String> notes() {
+  /** "200 rows read, 197 kept, …", with the rule by which the others went. */
+  private String account(int kept) {
+    String longer = " longer than " + options.maxLength() + " tokens ";
+    StringBuilder text = new StringBuilder().append(rows).append(" rows read, ").append(kept);
+    text.append(" kept");
+    if (filtered > 0) {
+      text.append(", ").append(filtered).append(longer).append("left out");
+    }
+    if (truncated > 0) {
+      text.append(", ").append(truncated).append(longer).append(cut).append(' ');
+      text.append(options.maxLength());
+    }
+    return text.toString();
+  }
+
+  private List<String> notes(int kept) {
     List<String> notes = new ArrayList<>();
+    notes.add(files.name() + ": " + account(kept));
     if (skipped > 0) {
       notes.add(
-          file
+          files.name()
               + ": "
               + skipped
               + " bad lines skipped: "
               + String.join("; ", faults)
               + (skipped > EXAMPLES ? "; …" : ""));
     }
-    if (truncated > 0) {
-      notes.add(
-          file
-              + ": "
-              + truncated
-              + " records were longer than "
-              + options.maxLength()
-              + " tokens and were truncated");
-    }
-    remarks.forEach((text, count) -> notes.add(file + ": " + count + " records: " + text));
+    remarks.forEach((text, count) -> notes.add(files.name() + ": " + count + " records: " + text));
     return List.copyOf(notes);
   }
 
@@ -135,7 +177,7 @@ final class RecordReader {
           "expected plain text or token ids, since the model has no chat template, found messages");
     }
     try {
-      return template.render(messages, addGenerationPrompt);
+      return template.render(messages, addGenerationPrompt, row.templateVariables());
     } catch (InputException e) {
       throw row.error(e.getMessage());
     }
@@ -151,22 +193,42 @@ final class RecordReader {
 
   /** Keeps the first {@code maxLength} tokens. */
   int[] keepStart(int[] ids) {
-    return tooLong(ids) ? Arrays.copyOf(ids, options.maxLength()) : ids;
+    return isLong(ids) ? Arrays.copyOf(ids, options.maxLength()) : ids;
   }
 
   /** Keeps the last {@code maxLength} tokens. */
   int[] keepEnd(int[] ids) {
-    return tooLong(ids)
+    return isLong(ids)
         ? Arrays.copyOfRange(ids, ids.length - options.maxLength(), ids.length)
         : ids;
   }
 
-  boolean tooLong(int[] ids) {
+  private boolean isLong(int[] ids) {
     return options.maxLength() > 0 && ids.length > options.maxLength();
   }
 
-  void countTruncated() {
+  /** What is to be done with a record of these sequences. */
+  enum Length {
+    FITS,
+    TO_CUT,
+    LEFT_OUT
+  }
+
+  /** Judges a record by its sequences, and counts those that are too long. */
+  Length length(int[]... sequences) {
+    if (Arrays.stream(sequences).noneMatch(this::isLong)) {
+      return Length.FITS;
+    }
+    if (options.overlong() == ReadOptions.Overlong.FILTER) {
+      filtered++;
+      return Length.LEFT_OUT;
+    }
     truncated++;
+    return Length.TO_CUT;
+  }
+
+  boolean hasTemplate() {
+    return template != null;
   }
 
   /**

@@ -1,6 +1,8 @@
 package org.rlhf4j.data;
 
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Map;
 import java.util.OptionalDouble;
 
 /**
@@ -17,8 +19,11 @@ public final class RecordedRollouts {
    * @param options {@code vocabSize} (the model's) and {@code skipBadLines} count
    */
   public static Dataset<RecordedRollout> read(Path file, ReadOptions options) {
-    RecordReader reader = new RecordReader(file, null, null, options);
+    RecordReader reader =
+        new RecordReader(
+            DataFiles.of(file), null, null, options.withMaxLength(0).withColumns(Map.of()), "");
     return reader.read(
+        new ArrayList<>(),
         row -> {
           if (!row.has("query_ids") && !row.has("response_ids")) {
             throw row.unknownForm(

@@ -1,6 +1,5 @@
 package org.rlhf4j.data;
 
-import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
@@ -14,33 +13,49 @@ import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.util.Map;
+import java.util.Properties;
+import org.duckdb.DuckDBDriver;
 import org.duckdb.DuckDBStruct;
 import org.rlhf4j.InputException;
-import org.rlhf4j.json.Json;
 
 /**
- * CSV (with a header line) and Parquet, read by DuckDB. Messages name the row, counted from 1
- * without the header. In CSV, cells that must hold lists or numbers ({@code …_ids}, {@code
- * messages}, {@code prompt_length}, {@code score}, {@code margin}) hold them as JSON; an empty cell
- * is an absent value.
+ * CSV and TSV (with a header line) and Parquet, read by DuckDB as a stream. Messages name the row,
+ * counted from 1 without the header. All cells of CSV are texts; those that must hold lists or
+ * numbers hold them as JSON. An empty cell is an absent value.
  */
 final class TableSource implements RowSource {
   private static final JsonNodeFactory NODES = JsonNodeFactory.instance;
 
+  /** A kind of table. */
+  enum Format {
+    CSV(".csv"),
+    TSV(".tsv"),
+    PARQUET(".parquet");
+
+    final String extension;
+
+    Format(String extension) {
+      this.extension = extension;
+    }
+  }
+
   private final Path file;
-  private final boolean csv;
+  private final Format format;
   private final Connection connection;
   private final PreparedStatement statement;
   private final ResultSet rows;
   private long row;
   private boolean broken;
 
-  TableSource(Path file, boolean csv) throws IOException {
+  TableSource(Path file, Format format, boolean compressed) throws IOException {
     this.file = file;
-    this.csv = csv;
+    this.format = format;
     Connection opened = null;
     try {
-      opened = DriverManager.getConnection("jdbc:duckdb:");
+      Properties properties = new Properties();
+      // Otherwise the whole result is held in memory before the first row comes.
+      properties.setProperty(DuckDBDriver.JDBC_STREAM_RESULTS, "true");
+      opened = DriverManager.getConnection("jdbc:duckdb:", properties);
       try (var settings = opened.createStatement()) {
         // All that is needed is built in: nothing may be fetched.
         settings.execute("SET autoinstall_known_extensions = false");
@@ -48,11 +63,14 @@ final class TableSource implements RowSource {
       }
       statement =
           opened.prepareStatement(
-              csv
-                  ? "SELECT * FROM read_csv(?, header = true, all_varchar = true, delim = ',',"
-                      + " quote = '\"', escape = '\"', max_line_size = 268435456, null_padding ="
-                      + " false)"
-                  : "SELECT * FROM read_parquet(?)");
+              format == Format.PARQUET
+                  ? "SELECT * FROM read_parquet(?)"
+                  : "SELECT * FROM read_csv(?, header = true, all_varchar = true, delim = '"
+                      + (format == Format.CSV ? "," : "\t")
+                      + "', quote = '\"', escape = '\"', max_line_size = 268435456, null_padding ="
+                      + " false, compression = '"
+                      + (compressed ? "gzip" : "none")
+                      + "')");
       statement.setString(1, file.toString());
       rows = statement.executeQuery();
       connection = opened;
@@ -75,26 +93,13 @@ final class TableSource implements RowSource {
       row++;
       for (int i = 1; i <= rows.getMetaData().getColumnCount(); i++) {
         String name = rows.getMetaData().getColumnLabel(i);
-        Object value = rows.getObject(i);
-        node.set(name, csv && value != null ? cell(name, value.toString()) : json(value));
+        node.set(name, json(rows.getObject(i)));
       }
     } catch (SQLException e) {
       broken = true;
       throw fault(e);
     }
-    return new Row(file, "row", row, node);
-  }
-
-  private JsonNode cell(String name, String text) {
-    if (!name.endsWith("_ids") && !name.matches("messages|prompt_length|score|margin")) {
-      return NODES.textNode(text);
-    }
-    try {
-      return Json.MAPPER.readTree(text);
-    } catch (JsonProcessingException e) {
-      throw Row.error(
-          file, "row", row, "'" + name + "': expected a JSON list or number, found '" + text + "'");
-    }
+    return new Row(file, "row", row, node, format != Format.PARQUET);
   }
 
   private JsonNode json(Object value) throws SQLException {
@@ -135,7 +140,7 @@ final class TableSource implements RowSource {
     return new InputException(
         file
             + ": not readable as "
-            + (csv ? "CSV" : "Parquet")
+            + (format == Format.PARQUET ? "Parquet" : format.name())
             + ": "
             + message.lines().limit(3).reduce("", (a, b) -> a + " " + b).strip(),
         e);

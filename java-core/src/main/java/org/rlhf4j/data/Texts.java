@@ -1,6 +1,7 @@
 package org.rlhf4j.data;
 
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import org.rlhf4j.tokenizer.ChatTemplate;
 import org.rlhf4j.tokenizer.Message;
@@ -8,34 +9,41 @@ import org.rlhf4j.tokenizer.Tokenizer;
 
 /**
  * Sequences for {@code generate}, {@code logprobs}, {@code score} and {@code tokenize}: {@code
- * text} (or {@code prompt}, {@code query}), {@code messages}, or {@code input_ids}; other keys are
- * ignored. With {@code useChatTemplate} a plain text is a user's message; {@code
- * addGenerationPrompt} opens the assistant's turn behind messages. EOS is added with {@code
- * appendEos} YES only. Too long: the last {@code maxLength} tokens are kept.
+ * text} (or {@code prompt}, {@code query}), {@code messages} (or {@code conversations}), or {@code
+ * input_ids}; other keys are ignored. With {@code useChatTemplate} a plain text is a user's
+ * message; {@code addGenerationPrompt} opens the assistant's turn behind messages. EOS is added
+ * with {@code appendEos} YES only. Too long: the last {@code maxLength} tokens are kept.
  */
 public final class Texts {
   private Texts() {}
 
   /**
-   * Reads a file; arguments and faults as in {@link Demonstrations#read(Path, Tokenizer,
-   * ChatTemplate, ReadOptions)}.
+   * Reads a file, a folder or a glob; arguments and faults as in {@link
+   * Demonstrations#read(DataFiles, Tokenizer, ChatTemplate, ReadOptions)}.
    */
   public static Dataset<Text> read(
       Path file, Tokenizer tokenizer, ChatTemplate template, ReadOptions options) {
-    RecordReader reader = new RecordReader(file, tokenizer, template, options);
-    return reader.read(row -> parse(reader, row));
+    RecordReader reader =
+        new RecordReader(DataFiles.of(file), tokenizer, template, options, "cut to their last");
+    return reader.read(new ArrayList<>(), row -> parse(reader, row));
   }
 
   private static Text parse(RecordReader reader, Row row) {
-    if (row.has("input_ids")) {
-      return finish(reader, row, row.ids("input_ids", reader.vocabSize(), false), null);
-    }
-    String key = row.firstOf("text", "prompt", "query", "messages");
+    String key = row.firstOf("input_ids", "text", "prompt", "query", "messages", "conversations");
     if (key == null) {
       throw row.unknownForm(
-          "'text', 'messages' or 'input_ids'", "text", "prompt", "query", "messages", "input_ids");
+          "'text', 'messages' or 'input_ids'",
+          "text",
+          "prompt",
+          "query",
+          "messages",
+          "conversations",
+          "input_ids");
     }
-    boolean list = key.equals("messages") || row.isList(key);
+    if (key.equals("input_ids")) {
+      return finish(reader, row, row.ids(key, reader.vocabSize(), false), null);
+    }
+    boolean list = key.equals("messages") || key.equals("conversations") || row.isList(key);
     if (list || reader.options.useChatTemplate()) {
       List<Message> messages =
           list ? row.messages(key) : List.of(new Message("user", row.text(key)));
@@ -47,10 +55,10 @@ public final class Texts {
   }
 
   private static Text finish(RecordReader reader, Row row, int[] ids, String text) {
-    if (reader.tooLong(ids)) {
-      reader.countTruncated();
-      ids = reader.keepEnd(ids);
-    }
-    return new Text(ids, text, row.number());
+    return switch (reader.length(ids)) {
+      case FITS -> new Text(ids, text, row.number());
+      case TO_CUT -> new Text(reader.keepEnd(ids), text, row.number());
+      case LEFT_OUT -> null;
+    };
   }
 }

@@ -1,16 +1,13 @@
 package org.rlhf4j.tokenizer;
 
-import com.hubspot.jinjava.Jinjava;
-import com.hubspot.jinjava.JinjavaConfig;
-import com.hubspot.jinjava.LegacyOverrides;
-import com.hubspot.jinjava.interpret.RenderResult;
-import com.hubspot.jinjava.interpret.TemplateError;
-import com.hubspot.jinjava.lib.fn.ELFunctionDefinition;
 import java.time.LocalDateTime;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import org.rlhf4j.InputException;
+import org.rlhf4j.tokenizer.jinja.Function;
+import org.rlhf4j.tokenizer.jinja.JinjaException;
+import org.rlhf4j.tokenizer.jinja.Template;
 
 /**
  * A model's chat template: a conversation becomes the text that the model was trained on. Behaves
@@ -21,50 +18,8 @@ import org.rlhf4j.InputException;
  */
 public final class ChatTemplate {
   private final String source;
-  private final JinjaSource rewritten;
+  private final Template template;
   private final SpecialTokens special;
-
-  /**
-   * Making the engine takes a few hundred milliseconds; runs that use no template do not pay for
-   * it.
-   */
-  private static final class Engine {
-    static final Jinjava JINJAVA = create();
-
-    private static Jinjava create() {
-      JinjavaConfig config =
-          JinjavaConfig.newBuilder()
-              .withNestedInterpretationEnabled(
-                  false) // else braces in a message would run as a template
-              .withKeepTrailingNewline(true)
-              .withElResolver(PythonMethods.resolver())
-              .withMaxOutputSize(0)
-              .withLegacyOverrides(
-                  LegacyOverrides.newBuilder()
-                      .withEvaluateMapKeys(true)
-                      .withIterateOverMapKeys(true)
-                      .withUseNaturalOperatorPrecedence(true)
-                      .withParseWhitespaceControlStrictly(true)
-                      .withAllowAdjacentTextNodes(true)
-                      .withKeepNullableLoopValues(true)
-                      .withHandleBackslashInQuotesOnly(true)
-                      .build())
-              .build();
-      Jinjava jinjava = new Jinjava(config);
-      jinjava.getGlobalContext().registerFilter(new PythonJson());
-      jinjava.getGlobalContext().registerExpTest(new PythonIterable("iterable"));
-      jinjava.getGlobalContext().registerExpTest(new PythonIterable("sequence"));
-      jinjava
-          .getGlobalContext()
-          .registerFunction(function("raise_exception", "raise", Object.class));
-      jinjava.getGlobalContext().registerFunction(function("strftime_now", "now", String.class));
-      return jinjava;
-    }
-
-    private static ELFunctionDefinition function(String name, String method, Class<?> type) {
-      return new ELFunctionDefinition("", name, ChatTemplate.class, method, type);
-    }
-  }
 
   /** What a template says by {@code raise_exception}. */
   private static final class Raised extends RuntimeException {
@@ -78,15 +33,15 @@ public final class ChatTemplate {
   /**
    * @param source the Jinja text
    * @param special the tokens that the template may name
-   * @throws InputException when a tag has no end
+   * @throws InputException when it is no template
    */
   public ChatTemplate(String source, SpecialTokens special) {
     this.source = source;
     this.special = special;
     try {
-      this.rewritten = new JinjaSource(source);
-    } catch (IllegalArgumentException e) {
-      throw new InputException("chat template: " + e.getMessage(), e);
+      this.template = new Template(source);
+    } catch (JinjaException e) {
+      throw new InputException("chat template, " + e.getMessage(), e);
     }
   }
 
@@ -105,26 +60,25 @@ public final class ChatTemplate {
    *     with the engine's when it cannot be rendered
    */
   public String render(List<Message> messages, boolean addGenerationPrompt, Map<String, ?> extra) {
-    Map<String, Object> variables = new LinkedHashMap<>(rewritten.literals);
+    Map<String, Object> variables = new LinkedHashMap<>();
     putIfKnown(variables, "bos_token", special.bos());
     putIfKnown(variables, "eos_token", special.eos());
     putIfKnown(variables, "pad_token", special.pad());
     putIfKnown(variables, "unk_token", special.unk());
+    variables.put("raise_exception", RAISE);
+    variables.put("strftime_now", NOW);
+    variables.put("tools", null);
+    variables.put("documents", null);
     variables.putAll(extra);
     variables.put("messages", messages.stream().map(Message::toMap).toList());
     variables.put("add_generation_prompt", addGenerationPrompt);
-    RenderResult result = Engine.JINJAVA.renderForResult(rewritten.template, variables);
-    for (TemplateError error : result.getErrors()) {
-      for (Throwable cause = error.getException(); cause != null; cause = cause.getCause()) {
-        if (cause instanceof Raised) {
-          throw new InputException(
-              "the chat template refuses the conversation: " + cause.getMessage());
-        }
-      }
-      throw new InputException(
-          "chat template, line " + error.getLineno() + ": " + error.getMessage());
+    try {
+      return template.render(variables);
+    } catch (Raised e) {
+      throw new InputException("the chat template refuses the conversation: " + e.getMessage());
+    } catch (JinjaException e) {
+      throw new InputException("chat template, " + e.getMessage(), e);
     }
-    return result.getOutput();
   }
 
   /** {@link #render} with no further variables. */
@@ -138,13 +92,13 @@ public final class ChatTemplate {
     }
   }
 
-  /** Called by templates as {@code raise_exception}. */
-  public static Object raise(Object message) {
-    throw new Raised(String.valueOf(message));
-  }
+  private static final Function RAISE =
+      (arguments, named) -> {
+        throw new Raised(String.valueOf(arguments.get(0)));
+      };
 
-  /** Called by templates as {@code strftime_now}: the local time in C's format. */
-  public static String now(String format) {
-    return PythonTime.format(LocalDateTime.now(), format);
-  }
+  /** The local time in C's format. */
+  private static final Function NOW =
+      (arguments, named) ->
+          PythonTime.format(LocalDateTime.now(), String.valueOf(arguments.get(0)));
 }

@@ -38,6 +38,23 @@ record PreTokenizers(String normalizer, String preTokenizer, boolean ignoreMerge
           + "\\n"
           + "]+|\\s+(?!\\S)|\\s+";
 
+  private static final String O200K_WORD =
+      "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]";
+  private static final String O200K =
+      O200K_WORD
+          + "*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+          + O200K_WORD
+          + "+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\p{N}{1,3}|"
+          + " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+  /** llama.cpp's own, for files that were made before there were names. */
+  private static final String[] DEFAULT = {
+    "[\\p{P}\\$\\+<=>\\^~\\|]+",
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)",
+    "\\p{N}+",
+    "[0-9][0-9][0-9]"
+  };
+
   private static final Map<String, PreTokenizers> BY_NAME = new LinkedHashMap<>();
 
   static {
@@ -52,9 +69,14 @@ record PreTokenizers(String normalizer, String preTokenizer, boolean ignoreMerge
             false);
     register(gpt2, "gpt-2", "gpt2", "phi-2", "mpt", "olmo");
     register(digits, "smollm", "starcoder", "refact", "command-r", "codeshell");
-    register(split(LLAMA3, "null", true, true), "llama-bpe", "llama3", "llama-v3");
-    register(split(QWEN2, "{\"type\":\"NFC\"}", false, false), "qwen2", "deepseek-r1-qwen");
-    register(split(TEKKEN, "null", true, true), "tekken");
+    register(
+        split("null", true, true, LLAMA3), "llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral");
+    register(split("null", false, false, LLAMA3), "dbrx", "smaug-bpe");
+    register(split("{\"type\":\"NFC\"}", false, false, QWEN2), "qwen2", "deepseek-r1-qwen");
+    register(split("null", false, false, QWEN2), "stablelm2", "hunyuan");
+    register(split("null", true, true, TEKKEN), "tekken");
+    register(split("null", false, false, O200K), "gpt-4o", "llama4");
+    register(split("null", false, false, DEFAULT), "default");
   }
 
   private static void register(PreTokenizers kind, String... names) {
@@ -63,15 +85,17 @@ record PreTokenizers(String normalizer, String preTokenizer, boolean ignoreMerge
     }
   }
 
+  /** Cut by each expression in turn, then the bytes written in BPE's alphabet. */
   private static PreTokenizers split(
-      String regex, String normalizer, boolean ignoreMerges, boolean addBos) {
-    String split =
-        "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\""
-            + regex.replace("\\", "\\\\")
-            + "\"},\"behavior\":\"Isolated\",\"invert\":false},"
-            + BYTE_LEVEL
-            + "]}";
-    return new PreTokenizers(normalizer, split, ignoreMerges, addBos);
+      String normalizer, boolean ignoreMerges, boolean addBos, String... regexes) {
+    StringBuilder all = new StringBuilder("{\"type\":\"Sequence\",\"pretokenizers\":[");
+    for (String regex : regexes) {
+      all.append("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"")
+          .append(regex.replace("\\", "\\\\"))
+          .append("\"},\"behavior\":\"Isolated\",\"invert\":false},");
+    }
+    all.append(BYTE_LEVEL).append("]}");
+    return new PreTokenizers(normalizer, all.toString(), ignoreMerges, addBos);
   }
 
   /** Null when the name is unknown. */

@@ -78,6 +78,51 @@ class ModelFilesTest {
     assertEquals(Set.of(7), eosIds());
     Files.writeString(folder.resolve("config.json"), "{}");
     assertEquals(Set.of(), eosIds());
+    Files.writeString(folder.resolve("config.json"), "{\"vocab_size\": 5}");
+    for (String wrong : new String[] {"5", "-1", "[1, 7]", "\"</s>\"", "[1.5]"}) {
+      Files.writeString(
+          folder.resolve("generation_config.json"), "{\"eos_token_id\": " + wrong + "}");
+      assertTrue(
+          assertThrows(InputException.class, this::eosIds)
+              .getMessage()
+              .contains("eos_token_id: expected a token id below 5"));
+    }
+  }
+
+  @Test
+  void samplingDefaultsAreRead() throws IOException {
+    SafetensorsWriter.write(folder.resolve("model.safetensors"), List.of());
+    Files.writeString(folder.resolve("config.json"), "{}");
+    Path file = folder.resolve("generation_config.json");
+    Files.writeString(
+        file,
+        "{\"do_sample\": true, \"temperature\": 0.6, \"top_k\": 20, \"top_p\": 0.95,"
+            + " \"repetition_penalty\": null}");
+    try (ModelFiles model = ModelFiles.open(folder)) {
+      assertEquals(new SamplingDefaults(true, 0.6, 20, 0.95, null), model.samplingDefaults());
+    }
+    for (String wrong : new String[] {"do_sample", "temperature", "top_k", "top_p"}) {
+      Files.writeString(file, "{\"" + wrong + "\": \"x\"}");
+      try (ModelFiles model = ModelFiles.open(folder)) {
+        assertTrue(
+            assertThrows(InputException.class, model::samplingDefaults)
+                .getMessage()
+                .contains("generation_config.json: '" + wrong + "': expected"));
+      }
+    }
+  }
+
+  /** A file that names no end of turn has one all the same if its template writes one. */
+  @Test
+  void ggufEndsAtTheTokenThatEndsATurn() throws IOException {
+    for (boolean written : new boolean[] {true, false}) {
+      String template = "{{ messages[0].content }}" + (written ? "<|im_end|>" : "");
+      Path file =
+          llama(null, null, template, "<|im_end|>").write(folder.resolve(written + ".gguf"));
+      try (ModelFiles model = ModelFiles.open(file)) {
+        assertEquals(written ? Set.of(1, 2) : Set.of(1), model.eosIds());
+      }
+    }
   }
 
   private Set<Integer> eosIds() {
@@ -88,6 +133,15 @@ class ModelFilesTest {
 
   /** A Llama with two heads of 4, one layer and Llama 3's rotary factors. */
   private static GgufBuilder llama(float[] factors) {
+    return llama(factors, 4, "{{ messages[0].content }}", "a");
+  }
+
+  /**
+   * @param endOfTurn null: the file does not say
+   * @param token the text of token 2
+   */
+  private static GgufBuilder llama(
+      float[] factors, Integer endOfTurn, String template, String token) {
     GgufBuilder builder =
         new GgufBuilder()
             .text("general.architecture", "llama")
@@ -101,18 +155,20 @@ class ModelFilesTest {
             .f32("llama.rope.freq_base", 500000f)
             .text("tokenizer.ggml.model", "gpt2")
             .text("tokenizer.ggml.pre", "llama-bpe")
-            .texts("tokenizer.ggml.tokens", "<s>", "</s>", "a", "b", "ab", "[PAD5]")
+            .texts("tokenizer.ggml.tokens", "<s>", "</s>", token, "b", "ab", "[PAD5]")
             .texts("tokenizer.ggml.merges", "a b")
             .i32s("tokenizer.ggml.token_type", 3, 3, 1, 1, 1, 5)
             .u32("tokenizer.ggml.bos_token_id", 0)
             .u32("tokenizer.ggml.eos_token_id", 1)
-            .u32("tokenizer.ggml.eot_token_id", 4)
-            .text("tokenizer.chat_template", "{{ messages[0].content }}")
+            .text("tokenizer.chat_template", template)
             .floats("token_embd.weight", new long[] {6, 8}, new float[48])
             .floats("output_norm.weight", new long[] {8}, new float[8])
             .floats("blk.0.attn_q.weight", new long[] {8, 8}, count(64))
             .floats("blk.0.attn_k.weight", new long[] {4, 8}, count(32))
             .floats("blk.0.ffn_norm.weight", new long[] {8}, new float[8]);
+    if (endOfTurn != null) {
+      builder.u32("tokenizer.ggml.eot_token_id", endOfTurn);
+    }
     return factors == null
         ? builder
         : builder.floats("rope_freqs.weight", new long[] {factors.length}, factors);

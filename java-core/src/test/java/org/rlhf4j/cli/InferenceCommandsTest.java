@@ -251,6 +251,41 @@ class InferenceCommandsTest {
     assertEquals(2, scores.get("scores").size());
   }
 
+  /** What the makers recommend is taken and said; flags go before it. */
+  @Test
+  void samplesAsTheModelsMakersSay() throws IOException {
+    Path copy = Files.createDirectory(work.resolve("recommended"));
+    try (var files = Files.list(Path.of(model.toString()))) {
+      for (Path file : files.toList()) {
+        Files.copy(file, copy.resolve(file.getFileName()));
+      }
+    }
+    Path config = copy.resolve("generation_config.json");
+    Files.writeString(
+        config,
+        "{\"do_sample\": true, \"temperature\": 0.6, \"top_k\": 20, \"repetition_penalty\": 1.1}");
+    Object[] line = {"generate", "--model", copy, "--prompt", "hello", "--max-new-tokens", 8};
+    Ran taken = Ran.run(line).done();
+    assertTrue(
+        taken.err().contains("generation_config.json: temperature 0.6, top_k 20 (flags"),
+        taken::toString);
+    assertTrue(taken.err().contains("repetition_penalty 1.1, which is not applied"), taken::err);
+    Ran same = Ran.run(with(line, "--temperature", 0.6, "--top-k", 20)).done();
+    assertEquals(same.out(), taken.out());
+    assertFalse(same.err().contains("temperature"), same::err);
+
+    Files.writeString(config, "{\"do_sample\": false, \"temperature\": 0.6}");
+    Ran likeliest = Ran.run(line).done();
+    assertTrue(likeliest.err().contains("generation_config.json: do_sample false"), likeliest::err);
+    assertEquals(Ran.run(with(line, "--greedy")).done().out(), likeliest.out());
+  }
+
+  private static Object[] with(Object[] line, Object... more) {
+    Object[] all = java.util.Arrays.copyOf(line, line.length + more.length);
+    System.arraycopy(more, 0, all, line.length, more.length);
+    return all;
+  }
+
   @Test
   void samplingDependsOnTheSeedOnly() {
     Object[] line = {

@@ -79,6 +79,15 @@ class ProcessTest {
     assertEquals("", printed("err").replaceAll("(?m)^WARNING: .*\n", ""));
   }
 
+  /** In a process of its own: loggers keep the level that they were made with. */
+  @Test
+  void quietIsQuiet() throws Exception {
+    assertEquals(
+        0, start(TrainingRuns.sft(work, work.resolve("run")), "max_steps=1", "--quiet").waitFor());
+    assertEquals("", printed("out"));
+    assertEquals("", printed("err").replaceAll("(?m)^WARNING: .*\n", ""));
+  }
+
   @Test
   void anInterruptedRunSavesItsWorkAndGoesOn() throws Exception {
     assumeFalse(

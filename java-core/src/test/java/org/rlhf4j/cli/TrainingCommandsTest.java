@@ -282,11 +282,4 @@ class TrainingCommandsTest {
     Ran.run("sft", "--config", out("file/config.yaml"), "--out", out("copy")).done();
     assertSame(out("keys"), out("copy"));
   }
-
-  @Test
-  void quietIsQuiet() throws IOException {
-    Ran ran = TrainingRuns.run(line("sft", out("run")), "--quiet").done();
-    assertEquals("", ran.out());
-    assertEquals("", ran.err());
-  }
 }

@@ -1,114 +1,100 @@
 package org.rlhf4j.data;
 
-import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.io.IOException;
+import java.io.OutputStream;
+import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.Arrays;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
+import java.util.List;
+import java.util.zip.GZIPOutputStream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.rlhf4j.InputException;
-import org.rlhf4j.testing.Golden;
-import org.rlhf4j.tokenizer.Tokenizer;
 
-/** The golden data files behave as their README says. */
+/** What {@code data} may name. */
 class DataFilesTest {
-  private static Tokenizer tokenizer;
+  @TempDir Path folder;
 
-  @BeforeAll
-  static void open() {
-    tokenizer = Tokenizer.open(Golden.path("models/llama"));
-  }
-
-  @AfterAll
-  static void close() {
-    if (tokenizer != null) {
-      tokenizer.close();
+  private void write(String... names) throws IOException {
+    for (String name : names) {
+      Path file = folder.resolve(name);
+      Files.createDirectories(file.getParent());
+      Files.writeString(file, "{\"input_ids\": [" + name.length() + ", 1]}\n");
     }
   }
 
-  private static Dataset<Preference> preferences(String name, ReadOptions options) {
-    return Preferences.read(Golden.path("data/" + name), tokenizer, null, options);
+  private List<String> found(String split, String... patterns) {
+    List<String> absolute = List.of(patterns).stream().map(p -> folder + "/" + p).toList();
+    return DataFiles.of(absolute, split).files().stream()
+        .map(f -> folder.relativize(f).toString())
+        .toList();
+  }
+
+  private String fault(String split, String pattern) {
+    return assertThrows(InputException.class, () -> found(split, pattern)).getMessage();
   }
 
   @Test
-  void goodFilesLoad() {
-    Dataset<Preference> all = preferences("preference.jsonl", ReadOptions.defaults());
-    assertEquals(200, all.records().size());
+  void foldersGlobsAndLists() throws IOException {
+    write("d/b.jsonl", "d/a.jsonl.gz", "d/sub/c.csv", "d/README.md", "d/dataset_info.json");
+    write("d/.hidden.jsonl", "d/.cache/x.jsonl", "e/x.tsv", "e/y.ndjson");
+    assertEquals(List.of("d/a.jsonl.gz", "d/b.jsonl", "d/sub/c.csv"), found(null, "d"));
+    assertEquals(List.of("d/b.jsonl"), found(null, "d/*.jsonl"));
+    assertEquals(List.of("d/b.jsonl", "d/sub/c.csv"), found(null, "**/*.{jsonl,csv}"));
+    assertEquals(List.of("d/b.jsonl", "d/sub/c.csv"), found(null, "d/**/*.{jsonl,csv}"));
+    assertEquals(List.of("e/y.ndjson", "e/x.tsv"), found(null, "e/y.ndjson", "e", "e/y.ndjson"));
+    assertEquals(List.of("d/README.md"), found(null, "d/README.md"), "the user knows better");
+    assertTrue(fault(null, "nothing.jsonl").contains("nothing.jsonl: no such data file"));
+    assertTrue(fault(null, "d/*.parquet").contains("found none in"));
+    assertTrue(fault(null, "no/*.jsonl").contains("no such folder"));
+    assertTrue(fault(null, "d/[.jsonl").contains("not a pattern"));
+    Files.createDirectories(folder.resolve("empty"));
+    assertTrue(fault(null, "empty").contains("expected data files"));
+  }
+
+  /** Training on the test split because it lies in the same folder must not happen silently. */
+  @Test
+  void splitsOfAFolderAreChosen() throws IOException {
+    write("h/data/train-00000-of-00002.jsonl", "h/data/train-00001-of-00002.jsonl");
+    write("h/data/test-00000-of-00001.jsonl", "g/train_sft/part.jsonl", "g/constrain.jsonl");
+    assertTrue(fault(null, "h").contains("holds several splits, [test, train]"));
+    assertEquals(List.of("h/data/test-00000-of-00001.jsonl"), found("test", "h"));
+    assertEquals(2, found("train", "h/**/*.jsonl").size());
+    assertEquals(2, found(null, "h/data/train-*.jsonl").size());
+    assertEquals(List.of("g/train_sft/part.jsonl"), found("train", "g"));
+    assertTrue(fault("validation", "h").contains("found 3 files of [test, train]"));
     assertEquals(
-        100,
-        Queries.read(Golden.path("data/queries.jsonl"), tokenizer, null, ReadOptions.defaults())
-            .records()
-            .size());
-    for (String variant :
-        new String[] {
-          "preference.crlf.jsonl", "preference.bom.jsonl", "preference.blank-lines.jsonl"
-        }) {
-      Dataset<Preference> same = preferences(variant, ReadOptions.defaults());
-      assertTrue(same.records().size() >= 5, variant);
-      for (int i = 0; i < same.records().size(); i++) {
-        assertArrayEquals(
-            all.records().get(i).chosenIds(), same.records().get(i).chosenIds(), variant);
-        assertArrayEquals(
-            all.records().get(i).rejectedIds(), same.records().get(i).rejectedIds(), variant);
-      }
+        List.of("h/data/test-00000-of-00001.jsonl"),
+        found("train", "h/data/test-00000-of-00001.jsonl"),
+        "a file that is named is meant");
+  }
+
+  @Test
+  void everyFormatIsReadAlsoCompressed() throws IOException {
+    write("a.ndjson");
+    gzip("b.jsonl.gz", "{\"input_ids\": [2, 1]}\n{\"input_ids\": [3, 1]}\n");
+    gzip("c.json.gz", "[{\"input_ids\": [4, 1]}]");
+    gzip("d.csv.gz", "input_ids,note\n\"[5, 1]\",x\n");
+    Files.writeString(folder.resolve("e.tsv"), "note\tinput_ids\na, b\t[6, 1]\n");
+    Dataset<Query> all =
+        Queries.read(folder, null, null, ReadOptions.defaults().withVocabSize(100));
+    assertEquals(List.of(8, 2, 3, 4, 5, 6), all.records().stream().map(q -> q.ids()[0]).toList());
+    assertEquals(folder + " (5 files): 6 rows read, 6 kept", all.notes().get(0));
+    write("f.jsonl.gz"); // not compressed
+    assertTrue(
+        assertThrows(
+                InputException.class,
+                () -> Queries.read(folder, null, null, ReadOptions.defaults().withVocabSize(100)))
+            .getMessage()
+            .contains("f.jsonl.gz: expected a file compressed by gzip"));
+  }
+
+  private void gzip(String name, String text) throws IOException {
+    try (OutputStream out = new GZIPOutputStream(Files.newOutputStream(folder.resolve(name)))) {
+      out.write(text.getBytes(java.nio.charset.StandardCharsets.UTF_8));
     }
-    Preference first = all.records().get(1);
-    String question = "Tell me about bicycles in 2 words.";
-    assertArrayEquals(
-        tokenizer.encode(
-            question + "Thank you for asking. Bicycles matter to many people, and here is why.",
-            true),
-        first.chosenIds());
-    assertEquals(2, first.line());
-    assertTrue(first.promptLength() > 0);
-  }
-
-  @Test
-  void aLineMayBeVeryLong() {
-    Path file = Golden.path("data/long-line.jsonl");
-    Dataset<Query> all = Queries.read(file, tokenizer, null, ReadOptions.defaults());
-    assertEquals(1, all.records().size());
-    int[] whole = all.records().get(0).ids();
-    assertTrue(whole.length > 100_000, () -> "found " + whole.length);
-    Dataset<Query> cut =
-        Queries.read(file, tokenizer, null, ReadOptions.defaults().withMaxLength(64));
-    assertEquals(1, cut.truncated());
-    int[] end = cut.records().get(0).ids();
-    assertArrayEquals(Arrays.copyOfRange(whole, whole.length - 64, whole.length), end);
-  }
-
-  @Test
-  void badFilesAreRefusedWithTheLine() {
-    refused("bad.line-3.jsonl", ":3: not valid JSON");
-    refused("bad.missing-key-line-2.jsonl", ":2: 'rejected' is missing");
-    refused("bad.not-utf8-line-2.jsonl", ":2: not UTF-8");
-    refused("bad.wrong-type-line-1.jsonl", ":1: ");
-    refused("bad.empty.jsonl", "empty file");
-  }
-
-  private static void refused(String name, String expected) {
-    InputException e =
-        assertThrows(InputException.class, () -> preferences(name, ReadOptions.defaults()));
-    assertTrue(e.getMessage().startsWith(Golden.path("data/" + name).toString()), e.getMessage());
-    assertTrue(e.getMessage().contains(expected), e.getMessage());
-  }
-
-  @Test
-  void badLinesCanBeSkipped() {
-    Dataset<Preference> rest =
-        preferences("bad.line-3.jsonl", ReadOptions.defaults().withSkipBadLines(true));
-    assertEquals(1, rest.skipped());
-    assertTrue(rest.records().size() >= 3);
-    assertTrue(rest.notes().get(0).contains(":3: "), rest.notes().toString());
-    // Where nothing is left, there is nothing to go on with.
-    assertThrows(
-        InputException.class,
-        () ->
-            preferences(
-                "bad.wrong-type-line-1.jsonl", ReadOptions.defaults().withSkipBadLines(true)));
   }
 }

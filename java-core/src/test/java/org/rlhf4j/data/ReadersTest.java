@@ -165,10 +165,11 @@ class ReadersTest {
         tokenizer.encode("hello", true),
         Queries.read(queries, tokenizer, null, DEFAULTS).records().get(0).ids());
     String wrapped =
-        Queries.read(queries, tokenizer, template, DEFAULTS.withUseChatTemplate(true))
-            .records()
-            .get(0)
-            .text();
+        text(
+            Queries.read(queries, tokenizer, template, DEFAULTS.withUseChatTemplate(true))
+                .records()
+                .get(0)
+                .ids());
     assertTrue(
         wrapped.endsWith("<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n"), wrapped);
     assertTrue(

@@ -22,9 +22,14 @@ import org.rlhf4j.testing.Golden;
 class ChatTemplateTest {
   private static final SpecialTokens SPECIAL = new SpecialTokens("<s>", "</s>", null, null);
 
+  @SuppressWarnings("unchecked")
   private static List<Message> messages(JsonNode list) {
     List<Message> result = new ArrayList<>();
-    list.forEach(m -> result.add(new Message(m.get("role").asText(), m.get("content").asText())));
+    for (JsonNode m : list) {
+      Map<String, Object> more = Json.MAPPER.convertValue(m, Map.class);
+      more.keySet().removeAll(List.of("role", "content"));
+      result.add(new Message(m.get("role").asText(), m.get("content").textValue(), more));
+    }
     return result;
   }
 
@@ -48,36 +53,43 @@ class ChatTemplateTest {
     assertTrue(e.getMessage().endsWith(error.get("error").asText()), e.getMessage());
   }
 
-  /** Constructs of today's templates, rendered by Jinja2 itself. */
+  /**
+   * The models' own templates and constructs of them, rendered by Jinja2 itself; see
+   * chat-templates/generate.py.
+   */
   @TestFactory
   @SuppressWarnings("unchecked")
   Stream<DynamicTest> rendersAsJinja2() throws IOException {
-    JsonNode all;
-    try (InputStream in = ChatTemplateTest.class.getResourceAsStream("/chat-templates.json")) {
-      all = Json.MAPPER.readTree(in);
-    }
     List<DynamicTest> tests = new ArrayList<>();
-    for (JsonNode c : all.get("cases")) {
-      String name = c.get("template").asText();
-      ChatTemplate template = new ChatTemplate(all.get("templates").get(name).asText(), SPECIAL);
-      Map<String, Object> extra = Json.MAPPER.convertValue(c.get("extra"), Map.class);
-      boolean prompt = c.get("add_generation_prompt").asBoolean();
-      tests.add(
-          DynamicTest.dynamicTest(
-              name + " " + tests.size(),
-              () -> {
-                if (c.has("error")) {
-                  InputException e =
-                      assertThrows(
-                          InputException.class,
-                          () -> template.render(messages(c.get("messages")), prompt, extra));
-                  assertTrue(e.getMessage().endsWith(c.get("error").asText()), e.getMessage());
-                } else {
-                  assertEquals(
-                      c.get("text").asText(),
-                      template.render(messages(c.get("messages")), prompt, extra));
-                }
-              }));
+    for (String file : List.of("constructs", "cases")) {
+      JsonNode all;
+      try (InputStream in =
+          ChatTemplateTest.class.getResourceAsStream("/chat-templates/" + file + ".json")) {
+        all = Json.MAPPER.readTree(in);
+      }
+      for (JsonNode c : all.get("cases")) {
+        String name = c.get("template").asText();
+        ChatTemplate template = new ChatTemplate(all.get("templates").get(name).asText(), SPECIAL);
+        Map<String, Object> extra = Json.MAPPER.convertValue(c.get("extra"), Map.class);
+        boolean prompt = c.get("add_generation_prompt").asBoolean();
+        List<Message> messages = messages(c.get("messages"));
+        tests.add(
+            DynamicTest.dynamicTest(
+                name + " " + tests.size(),
+                () -> {
+                  if (c.has("error")) {
+                    InputException e =
+                        assertThrows(
+                            InputException.class, () -> template.render(messages, prompt, extra));
+                    // Of faults in the second file, only the kind is kept.
+                    assertTrue(
+                        file.equals("cases") || e.getMessage().endsWith(c.get("error").asText()),
+                        e.getMessage());
+                  } else {
+                    assertEquals(c.get("text").asText(), template.render(messages, prompt, extra));
+                  }
+                }));
+      }
     }
     return tests.stream();
   }

@@ -109,7 +109,10 @@ class GgufTokenizerTest {
 
   @Test
   void faultsAreNamed() {
-    assertTrue(fault("tokenizer.ggml.model", "llama").contains("expected 'gpt2'"));
+    assertTrue(
+        fault("tokenizer.ggml.model", "llama").contains("'tokenizer.ggml.scores' is missing"));
+    assertTrue(
+        fault("tokenizer.ggml.model", "bert").contains("expected gpt2 (byte-level BPE), llama"));
     assertTrue(fault("tokenizer.ggml.pre", "unheard-of").contains("llama-bpe"));
     assertTrue(fault("tokenizer.ggml.pre", null).contains("found none"));
     assertTrue(fault("tokenizer.ggml.tokens", null).contains("'tokenizer.ggml.tokens' is missing"));
