@@ -371,6 +371,56 @@ def real_model(table, ours, work, file):
     gguf_files(table, ours, work, name, folder, rows, ("f16", "q8_0"))
 
 
+def templates(table, ours, work, model):
+    """Chat templates as models ship them: those that the package trl carries, through `tokenize --chat` and through Jinja2."""
+    what = "chat templates"
+    if not have("trl"):
+        table.add("skipped", what, "Jinja2", "the package trl, which carries some, is not there")
+        return
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    tool = {"type": "function", "function": {
+        "name": "weather", "description": "The weather <now>",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}
+    call = {"type": "function", "id": "abcdefghi", "function": {"name": "weather", "arguments": {"city": "Köln"}}}
+    user, answer = {"role": "user", "content": " Hi\n"}, {"role": "assistant", "content": "<think>\nhm\n</think>\n\nHello 'you'"}
+    system = {"role": "system", "content": "Be brief."}
+    conversations = [
+        {"messages": [user]}, {"messages": [user, answer, user]}, {"messages": [system, user, answer]},
+        {"messages": [system, user], "tools": [tool]}, {"messages": [answer, user, user]},
+        {"messages": [user, {"role": "assistant", "content": "", "tool_calls": [call]},
+                      {"role": "tool", "name": "weather", "content": "3", "tool_call_id": "abcdefghi"}], "tools": [tool]}]
+    folder = work / "templates"
+    shutil.copytree(model, folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings.pop("chat_template", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    special = {k: v if isinstance(v, str) else v.get("content") for k, v in settings.items() if k.endswith("_token") and v}
+    data, equal, refused, different = work / "conversations.jsonl", 0, 0, []
+    package = pathlib.Path(importlib.util.find_spec("trl").submodule_search_locations[0])
+    for file in sorted((package / "chat_templates").glob("*.jinja")):
+        source = file.read_text()
+        (folder / "chat_template.jinja").write_text(source)
+        lines, want = [], []
+        for conversation in conversations:
+            known = {"tools": None, "documents": None, **special, "date_string": "23 Nov 2026"}
+            try:
+                text = _compile_jinja_template(source).render(**{**known, **conversation}, add_generation_prompt=True)
+            except Exception:  # a template may refuse a conversation
+                refused += 1
+                continue
+            lines.append(json.dumps({**conversation, "chat_template_kwargs": {"date_string": "23 Nov 2026"}}))
+            want.append(text)
+        data.write_text("\n".join(lines) + "\n")
+        got = ours.json("tokenize", "--model", folder, "--chat", "--add-generation-prompt", "--data", data)["sequences"]
+        for number, text in enumerate(want):
+            if got[number]["text"] == text:
+                equal += 1
+            else:
+                different.append(f"{file.stem} {number}")
+    table.same(what, "Jinja2: text", not different, f"{equal} equal, {refused} refuse; {', '.join(different[:5])}".rstrip("; "))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rlhf4j", type=pathlib.Path, required=True, help="the launcher")
@@ -391,6 +441,7 @@ def main():
     for name, folder in (models | merged).items():
         table.attempt(f"{name} as GGUF", gguf_files, ours, work, name, folder, rows)
     table.attempt("NF4 folder", quantised, ours, work, models["llama"], rows)
+    table.attempt("chat templates", templates, ours, work, models["llama"])
     if arguments.model:
         table.attempt(arguments.model.name, real_model, ours, work, arguments.model)
     return table.print()

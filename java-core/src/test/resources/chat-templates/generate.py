@@ -1,18 +1,15 @@
 """Renderings by Jinja2, set up as transformers does, for chat templates and for single constructs of the language.
 
-    pip download --no-deps trl==1.16.0 && unzip trl-1.16.0-*.whl 'trl/chat_templates/*'
-    python generate.py trl/chat_templates
+    python generate.py
 
-Made with Python 3.11, transformers 5.23.0, Jinja2 3.1.6. The models' templates are those that TRL's wheel carries (Apache License 2.0, or
-the models' own licence); those of Mistral, Zephyr, ChatML and SmolLM2 are written down here.
+Made with Python 3.11, transformers 5.23.0, Jinja2 3.1.6. The templates are written for this test after the formats that the models'
+cards describe. Templates as models ship them are compared by compatibility/check.py.
 """
-import json, pathlib, sys
+import json, pathlib
 
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 HERE = pathlib.Path(__file__).parent
-FROM_TRL = ["llama3", "llama3_1", "llama3_2", "qwen2_5", "qwen3", "qwen3_instruct_2507", "qwen3_5_think", "qwen3_training", "gemma", "gemma3", "gemma4",
-            "phi3", "deepseek_r1_distill", "cohere2", "nemotron_3_nano"]
 ALTERNATE = ("{% for m in conversation %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
              "{{ raise_exception('Roles must alternate user/assistant/user/assistant/...') }}{% endif %}")
 OWN = {
@@ -29,6 +26,91 @@ OWN = {
     "mistral_v1": "{% set conversation = messages %}{{ bos_token }}" + ALTERNATE + "{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST]' }}"
                   "{% elif m['role'] == 'assistant' %}{{ m['content'] + eos_token + ' ' }}{% else %}{{ raise_exception('Only user and assistant!') }}"
                   "{% endif %}{% endfor %}",
+    "llama3": """{% for m in messages %}{% set head = '<|start_header_id|>' ~ m.role ~ '<|end_header_id|>\\n\\n' %}
+{%- if loop.first %}{{ bos_token }}{% endif %}{{ head ~ (m.content | trim) ~ '<|eot_id|>' }}{% endfor %}
+{%- if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}""",
+    # With tools as Llama 3.1 takes them: in the first user message, calls and results as JSON.
+    "llama3_1": """{{- bos_token }}
+{%- set today = date_string if date_string is defined else "26 Jul 2024" %}
+{%- set first = messages[0] if messages and messages[0].role == 'system' else none %}
+{%- set turns = messages[1:] if first else messages %}
+{{- "<|start_header_id|>system<|end_header_id|>\\n\\n" }}
+{%- if tools is defined and tools is not none %}{{- "Environment: ipython\\n" }}{% endif %}
+{{- "Today Date: " ~ today ~ "\\n\\n" }}{{- first.content | trim if first else "" }}{{- "<|eot_id|>" }}
+{%- for m in turns %}
+    {%- if loop.first and tools is not none and tools is defined %}
+        {%- if m.role != 'user' %}{{- raise_exception("tools are told in the first user message, and there is none") }}{% endif %}
+        {{- "<|start_header_id|>user<|end_header_id|>\\n\\nGiven the following functions, answer in the format {\\"name\\": function name, \\"parameters\\": its arguments}.\\n\\n" }}
+        {%- for t in tools %}{{- t | tojson(indent=4) }}{{- "\\n\\n" }}{%- endfor %}
+        {{- m.content | trim ~ "<|eot_id|>" }}
+    {%- elif m.tool_calls is defined and m.tool_calls %}
+        {%- if m.tool_calls | length != 1 %}{{- raise_exception("only one call at a time") }}{% endif %}
+        {%- set call = m.tool_calls[0].function %}
+        {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n{"name": "' + call.name + '", "parameters": ' }}{{- call.arguments | tojson }}{{- "}<|eot_id|>" }}
+    {%- elif m.role in ["tool", "ipython"] %}
+        {{- "<|start_header_id|>ipython<|end_header_id|>\\n\\n" }}
+        {%- if m.content is mapping or m.content is not string and m.content is iterable %}{{- m.content | tojson }}{% else %}{{- m.content }}{% endif %}
+        {{- "<|eot_id|>" }}
+    {%- else %}
+        {{- "<|start_header_id|>" + m.role + "<|end_header_id|>\\n\\n" + m.content | trim + "<|eot_id|>" }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- "<|start_header_id|>assistant<|end_header_id|>\\n\\n" }}{% endif %}""",
+    "qwen2_5": """{%- macro turn(role, text) -%}{{ '<|im_start|>' + role + '\\n' + text + '<|im_end|>\\n' }}{%- endmacro -%}
+{%- set told = messages[0].content if messages[0].role == 'system' else 'You are a helpful assistant.' %}
+{%- if tools %}
+    {{- '<|im_start|>system\\n' + told + "\\n\\n# Tools\\n\\nThe functions are within <tools></tools>:\\n<tools>" }}
+    {%- for t in tools %}{{- "\\n" }}{{- t | tojson }}{% endfor %}
+    {{- "\\n</tools><|im_end|>\\n" }}
+{%- else %}{{- turn('system', told) }}{% endif %}
+{%- for m in messages %}
+    {%- if m.role == 'user' or (m.role == 'system' and not loop.first) or (m.role == 'assistant' and not m.tool_calls) %}
+        {{- turn(m.role, m.content) }}
+    {%- elif m.role == 'assistant' %}
+        {{- '<|im_start|>assistant' }}{% if m.content %}{{- '\\n' + m.content }}{% endif %}
+        {%- for c in m.tool_calls %}
+            {%- set c = c.function if c.function is defined else c %}
+            {{- '\\n<tool_call>\\n{"name": "' ~ c.name ~ '", "arguments": ' }}{{- c.arguments | tojson }}{{- '}\\n</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>\\n' }}
+    {%- elif m.role == 'tool' %}
+        {%- if loop.index0 == 0 or messages[loop.index0 - 1].role != 'tool' %}{{- '<|im_start|>user' }}{% endif %}
+        {{- '\\n<tool_response>\\n' ~ m.content ~ '\\n</tool_response>' }}
+        {%- if loop.last or messages[loop.index0 + 1].role != 'tool' %}{{- '<|im_end|>\\n' }}{% endif %}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{% endif %}""",
+    # Thoughts of answers before the last question are dropped, as Qwen 3 does.
+    "qwen3": """{%- set ns = namespace(last=messages | length - 1, found=false) %}
+{%- for m in messages[::-1] %}
+    {%- set at = messages | length - 1 - loop.index0 %}
+    {%- if not ns.found and m.role == 'user' and m.content is string %}{% set ns.found = true %}{% set ns.last = at %}{% endif %}
+{%- endfor %}
+{%- for m in messages %}
+    {%- set text = m.content if m.content is string else '' %}
+    {%- set thought = m.reasoning_content if m.reasoning_content is string else '' %}
+    {%- if m.role == 'assistant' and '</think>' in text %}
+        {%- set thought = text.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}
+        {%- set text = text.split('</think>')[-1].lstrip('\\n') %}
+    {%- endif %}
+    {{- '<|im_start|>' ~ m.role ~ '\\n' }}
+    {%- if m.role == 'assistant' and loop.index0 > ns.last and (loop.last or thought) %}{{- '<think>\\n' + thought.strip('\\n') + '\\n</think>\\n\\n' }}{% endif %}
+    {{- text + '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{% endif %}
+{%- endif %}""",
+    "gemma": """{{ bos_token }}{%- if messages[0]['role'] == 'system' -%}{%- set lead = messages[0]['content'] + '\\n\\n' -%}{%- set turns = messages[1:] -%}
+{%- else -%}{%- set lead = '' -%}{%- set turns = messages -%}{%- endif -%}
+{%- for m in turns -%}
+    {%- if (m['role'] == 'user') != (loop.index0 % 2 == 0) -%}{{ raise_exception('Roles must alternate user/assistant/user/assistant/...') }}{%- endif -%}
+    {{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) + '\\n' + (lead if loop.first else '') }}
+    {%- if m['content'] is string -%}{{ m['content'] | trim }}{%- elif m['content'] is iterable -%}
+        {%- for part in m['content'] -%}{%- if part['type'] == 'text' -%}{{ part['text'] | trim }}{%- endif -%}{%- endfor -%}
+    {%- endif -%}{{ '<end_of_turn>\\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '<start_of_turn>model\\n' }}{%- endif -%}""",
     "mistral_v3": """{%- if messages[0]["role"] == "system" %}
     {%- set system = messages[0]["content"] %}
     {%- set rest = messages[1:] %}
@@ -183,11 +265,10 @@ a {%- if t -%} b {%- endif -%} c {{- 1 -}} d {#- x -#} e {# y #} f
 
 
 def main():
-    folder = pathlib.Path(sys.argv[1])
-    cases = {"templates": {**OWN, **{name: (folder / f"{name}.jinja").read_text() for name in FROM_TRL}}, "cases": [], "data": DATA, "snippets": []}
+    cases = {"templates": OWN, "cases": [], "data": DATA, "snippets": []}
     for name, source in cases["templates"].items():
         for i, (messages, extra) in enumerate(CONVERSATIONS):
-            if name == "llama3_2":
+            if name == "llama3_1":
                 extra = {**extra, "date_string": "23 Nov 2026"}  # its default is today
             case = {"template": name, "messages": messages, "extra": extra, "add_generation_prompt": i % 2 == 0}
             try:

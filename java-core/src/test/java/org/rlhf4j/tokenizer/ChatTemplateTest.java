@@ -54,7 +54,7 @@ class ChatTemplateTest {
   }
 
   /**
-   * The models' own templates and constructs of them, rendered by Jinja2 itself; see
+   * Templates of the models' formats, and constructs of them, rendered by Jinja2 itself; see
    * chat-templates/generate.py.
    */
   @TestFactory
