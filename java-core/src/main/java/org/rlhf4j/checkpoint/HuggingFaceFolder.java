@@ -26,7 +26,7 @@ final class HuggingFaceFolder extends ModelFiles {
     addChatTemplate(folder);
   }
 
-  static HuggingFaceFolder openFolder(Path folder) {
+  static HuggingFaceFolder openFolder(Path folder, boolean withWeights) {
     Path config = folder.resolve("config.json");
     if (!Files.isRegularFile(config)) {
       String hint =
@@ -38,7 +38,7 @@ final class HuggingFaceFolder extends ModelFiles {
     }
     ObjectNode json = Json.readObject(config);
     BitsAndBytes.checkConfig(config, json);
-    TensorFile weights = openWeights(folder);
+    TensorFile weights = openWeights(folder, withWeights);
     try {
       return new HuggingFaceFolder(folder, json, BitsAndBytes.join(weights));
     } catch (RuntimeException e) {
@@ -47,7 +47,7 @@ final class HuggingFaceFolder extends ModelFiles {
     }
   }
 
-  private static TensorFile openWeights(Path folder) {
+  private static TensorFile openWeights(Path folder, boolean required) {
     Path index = folder.resolve("model.safetensors.index.json");
     if (Files.isRegularFile(index)) {
       return ShardedSafetensors.open(index);
@@ -55,6 +55,9 @@ final class HuggingFaceFolder extends ModelFiles {
     Path single = folder.resolve("model.safetensors");
     if (Files.isRegularFile(single)) {
       return SafetensorsFile.open(single);
+    }
+    if (!required) {
+      return new NoWeights(folder);
     }
     String hint =
         Files.isRegularFile(folder.resolve("pytorch_model.bin"))
@@ -133,5 +136,16 @@ final class HuggingFaceFolder extends ModelFiles {
         .ifPresent(id -> metadata.put("tokenizer.ggml.eot_token_id", (long) id));
     chatTemplateSource().ifPresent(t -> metadata.put("tokenizer.chat_template", t));
     return metadata;
+  }
+
+  /** What a folder of a configuration alone holds. */
+  private record NoWeights(Path path) implements TensorFile {
+    @Override
+    public Map<String, StoredTensor> tensors() {
+      return Map.of();
+    }
+
+    @Override
+    public void close() {}
   }
 }

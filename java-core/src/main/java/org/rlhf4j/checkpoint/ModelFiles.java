@@ -42,8 +42,20 @@ public abstract sealed class ModelFiles implements AutoCloseable
    *     or holds something else: the message says what was expected and what was found
    */
   public static ModelFiles open(Path path) {
+    return open(path, true);
+  }
+
+  /**
+   * As {@link #open}, of a folder whose weights need not be there: without them {@link #tensors} is
+   * empty.
+   */
+  public static ModelFiles openDescription(Path path) {
+    return open(path, false);
+  }
+
+  private static ModelFiles open(Path path, boolean withWeights) {
     if (Files.isDirectory(path)) {
-      return HuggingFaceFolder.openFolder(path);
+      return HuggingFaceFolder.openFolder(path, withWeights);
     }
     if (!Files.exists(path)) {
       throw InputException.at(path, "no such model: expected a Hugging Face folder or a GGUF file");
@@ -130,6 +142,10 @@ public abstract sealed class ModelFiles implements AutoCloseable
 
   /** How the largest tensor is stored: what the model is stored in, in one word. */
   public String storedType() {
+    if (tensors().isEmpty()) { // a description: what the configuration says of them
+      String dtype = config().path("dtype").asText(config().path("torch_dtype").asText());
+      return dtype.equals("float32") ? "F32" : "BF16";
+    }
     return tensors().values().stream()
         .max(Comparator.comparingLong(StoredTensor::elements))
         .map(StoredTensor::storedType)

@@ -17,6 +17,7 @@ import org.rlhf4j.checkpoint.ModelFiles;
 import org.rlhf4j.checkpoint.SafetensorsFile;
 import org.rlhf4j.checkpoint.StoredTensor;
 import org.rlhf4j.json.Json;
+import org.rlhf4j.nn.families.Families;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -69,10 +70,14 @@ final class InspectCommand implements Callable<Integer> {
     if (what.toString().endsWith(".safetensors")) {
       return file("safetensors", what, what);
     }
-    try (ModelFiles files = ModelFiles.open(what)) {
+    try (ModelFiles files = ModelFiles.openDescription(what)) {
       Map<String, Object> document =
           start(files.isGguf() ? "gguf" : "model", what, files.tensors());
       JsonNode config = files.config();
+      if (files.tensors().isEmpty()) {
+        document.put("weights", "none");
+        document.put("parameters", Families.config(config, what.toString()).parameterCount());
+      }
       document.put("model_type", config.path("model_type").asText());
       if (files.quantization().isNf4()) {
         document.put("quantization", files.quantization().text());

@@ -75,7 +75,7 @@ final class PlanCommand implements Callable<Integer> {
           case PPO -> PpoConfig.from(settings);
         };
     Path path = config.paths().requiredModel();
-    try (ModelFiles files = ModelFiles.open(Models.local(path))) {
+    try (ModelFiles files = ModelFiles.openDescription(Models.local(path))) {
       ModelConfig model = Families.config(files.config(), path.toString());
       List<RowLength> rows = rows(config, files, model);
       RunPlan plan = plan(config, files, rows);

@@ -68,6 +68,25 @@ class PlanCommandTest {
   }
 
   @Test
+  void aConfigurationIsEnough() throws IOException {
+    Path folder = Files.createDirectory(work.resolve("described"));
+    for (String file : List.of("config.json", "tokenizer.json", "tokenizer_config.json")) {
+      Files.copy(TrainingRuns.MODEL.resolve(file), folder.resolve(file));
+    }
+    List<Object> line = new ArrayList<>(TrainingRuns.of("sft", work, work.resolve("sft")));
+    line.set(line.indexOf(TrainingRuns.MODEL), folder);
+    line.add(0, "plan");
+    JsonNode found = Ran.json(line.toArray());
+    JsonNode whole = plan("sft");
+    assertEquals(whole.at("/memory/weights"), found.at("/memory/weights"));
+    assertEquals(whole.get("parameters"), found.get("parameters"));
+    JsonNode inspected = Ran.json("inspect", folder);
+    assertEquals("none", inspected.get("weights").asText());
+    assertEquals(whole.get("parameters"), inspected.get("parameters"));
+    Ran.run("generate", "--model", folder, "--prompt", "x").refused("model.safetensors");
+  }
+
+  @Test
   void whatIsWrongIsSaid() {
     Ran.run("plan").refused("plan: expected the stage first, one of sft, reward, ppo");
     Ran.run("plan", "dpo", "--model", "x").refused("found 'dpo'");
