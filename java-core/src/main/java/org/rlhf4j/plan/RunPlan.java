@@ -5,7 +5,8 @@ package org.rlhf4j.plan;
  *
  * @param weights bytes of the model
  * @param state bytes that stay between steps beside it: adapters, gradients, moments
- * @param transients bytes of a step's activations at their highest
+ * @param transients bytes beyond those at their highest: a step's activations, or what loading
+ *     passes through
  * @param process bytes of the Java process itself, data included
  * @param available bytes that the machine has free
  * @param secondsPerStep on this machine, for rows of average length
@@ -69,9 +70,13 @@ public record RunPlan(
           Math.max(
               highest, extrapolate(p -> p.phases().get(phase), small, deep, wide, layers, vocab));
     }
+    double state = extrapolate(Probe::state, small, deep, wide, layers, vocab);
+    // While the model is loaded there is no state yet.
+    highest =
+        Math.max(highest, extrapolate(Probe::loading, small, deep, wide, layers, vocab) - state);
     return new RunPlan(
         Math.round(extrapolate(Probe::weights, small, deep, wide, layers, vocab)),
-        Math.round(extrapolate(Probe::state, small, deep, wide, layers, vocab)),
+        Math.round(state),
         Math.round(highest),
         process,
         available,

@@ -40,6 +40,7 @@ final class StageProbe {
   static Probe measure(CausalLm model, StageConfig config, List<RowLength> rows) {
     Device device = model.device();
     long weights = device.memory().inUse();
+    long loading = device.memory().peak() - weights;
     StageConfig brief = config.with("max_steps", STEPS).with("shuffle", false);
     try (Stage stage = stage(model, brief, rows)) {
       stage.trainer.step(); // makes what lasts: the backward's copies of the weights
@@ -58,6 +59,7 @@ final class StageProbe {
           model.config().layers(),
           model.config().vocabSize(),
           weights,
+          loading,
           device.memory().inUse() - weights,
           stage.phases.highest(),
           seconds);

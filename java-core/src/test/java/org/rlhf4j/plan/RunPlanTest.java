@@ -8,12 +8,16 @@ import java.util.List;
 import org.junit.jupiter.api.Test;
 
 class RunPlanTest {
-  /** weights 10 + 3 L + 2 V, state 1 + L, phases (100, 20 + 7 L), seconds 0.5 + 0.1 L + 0.01 V. */
+  /**
+   * weights 10 + 3 L + 2 V, loading 3 V, state 1 + L, phases (100, 20 + 7 L), seconds 0.5 + 0.1 L +
+   * 0.01 V.
+   */
   private static Probe probe(int layers, int vocab) {
     return new Probe(
         layers,
         vocab,
         10 + 3L * layers + 2L * vocab,
+        3L * vocab,
         1 + layers,
         List.of(100L, 20 + 7L * layers),
         0.5 + 0.1 * layers + 0.01 * vocab);
@@ -34,6 +38,8 @@ class RunPlanTest {
     assertEquals((0.5 + 3.2 + 1) / 2, plan.secondsPerStep(), 1e-9);
     assertEquals(20 * plan.secondsPerStep(), plan.seconds());
     assertEquals(100, plan(3, 4, 5000).transients());
+    assertEquals(
+        3 * 1000 - 4, plan(3, 1000, 5000).transients(), "loading, before there is a state");
   }
 
   @Test
