@@ -9,7 +9,7 @@ import org.junit.jupiter.api.Test;
 
 class RunPlanTest {
   /**
-   * weights 10 + 3 L + 2 V, loading 3 V, state 1 + L, phases (100, 20 + 7 L), seconds 0.5 + 0.1 L +
+   * weights 10 + 3 L + 2 V, loading V, state 1 + L, phases (100, 20 + 7 L), seconds 0.5 + 0.1 L +
    * 0.01 V.
    */
   private static Probe probe(int layers, int vocab) {
@@ -17,7 +17,7 @@ class RunPlanTest {
         layers,
         vocab,
         10 + 3L * layers + 2L * vocab,
-        3L * vocab,
+        (long) vocab,
         1 + layers,
         List.of(100L, 20 + 7L * layers),
         0.5 + 0.1 * layers + 0.01 * vocab);
@@ -39,7 +39,7 @@ class RunPlanTest {
     assertEquals(20 * plan.secondsPerStep(), plan.seconds());
     assertEquals(100, plan(3, 4, 5000).transients());
     assertEquals(
-        3 * 1000 - 4, plan(3, 1000, 5000).transients(), "loading, before there is a state");
+        1000 - 4, plan(3, 1000, 5000).transients(), "loading, before there is a state");
   }
 
   @Test
