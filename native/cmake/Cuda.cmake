@@ -118,21 +118,20 @@ if(RLHF4J_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$" AND 
   add_library(rlhf4j_emulator OBJECT ${emulator_sources})
   target_link_libraries(rlhf4j_emulator PRIVATE rlhf4j_cuda_options)
 
+  # Kernels read words as other types (packed halves), and a file does not use every device function.
+  set(kernel_options -fno-strict-aliasing -Wno-unused-function -Wno-unknown-pragmas)
+  # The instrumentation alone: its calls go to emulator/instrumentation.cpp, and libtsan is not linked.
+  set(checked_kernel_options ${kernel_options} -O1 -g -fsanitize=thread --param=tsan-instrument-func-entry-exit=0)
+
   foreach(kind emulated emulated-checked)
-    # tests/kernels: kernels that are wrong on purpose, for the checker's own test
-    file(GLOB test_kernels CONFIGURE_DEPENDS tests/kernels/*.cu)
-    set_source_files_properties(${test_kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++")
     add_library(rlhf4j_kernels_${kind} OBJECT ${cuda_kernels})
     target_link_libraries(rlhf4j_kernels_${kind} PRIVATE rlhf4j_cuda_options)
     target_compile_definitions(rlhf4j_kernels_${kind} PRIVATE RL_KERNELS)
-    # Kernels read words as other types (packed halves); -Wno: device functions that a file does not use.
-    target_compile_options(rlhf4j_kernels_${kind} PRIVATE -fno-strict-aliasing -Wno-unused-function -Wno-unknown-pragmas)
     add_backend(${kind} $<TARGET_OBJECTS:rlhf4j_kernels_${kind}> $<TARGET_OBJECTS:rlhf4j_emulator> emulator/plugin.cpp)
     add_dependencies(rlhf4j_${kind} rlhf4j)
   endforeach()
-  target_compile_options(rlhf4j_kernels_emulated PRIVATE -O2)
-  # The instrumentation alone: its calls go to emulator/instrumentation.cpp, and libtsan is not linked.
-  target_compile_options(rlhf4j_kernels_emulated-checked PRIVATE -O1 -g -fsanitize=thread --param=tsan-instrument-func-entry-exit=0)
+  target_compile_options(rlhf4j_kernels_emulated PRIVATE ${kernel_options} -O2)
+  target_compile_options(rlhf4j_kernels_emulated-checked PRIVATE ${checked_kernel_options})
   target_sources(rlhf4j_emulated-checked PRIVATE emulator/instrumentation.cpp)
   target_compile_definitions(rlhf4j_emulated PRIVATE RL_CHECKED=0)
   target_compile_definitions(rlhf4j_emulated-checked PRIVATE RL_CHECKED=1)

@@ -255,8 +255,9 @@ void run(const Launch &launch, const Settings &settings) {
   const size_t threads = static_cast<size_t>(launch.block.x) * launch.block.y * launch.block.z;
   begin_report(launch.kernel->name);
   if (threads == 0 || threads > static_cast<size_t>(launch.kernel->threads)) {
-    error("bad-launch", nullptr, 0,
-          std::to_string(threads) + " threads a block, the kernel is made for " + std::to_string(launch.kernel->threads));
+    error(
+        "bad-launch", nullptr, 0,
+        std::to_string(threads) + " threads a block, the kernel is made for " + std::to_string(launch.kernel->threads));
     return;
   }
   if (!stacks) {

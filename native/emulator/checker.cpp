@@ -41,7 +41,7 @@ Cell *cells_of(const Arena &arena) {
 /// Null: in none of the GPU's memories.
 Cell *cell(const void *p) {
   static Cell *const global = cells_of(global_memory()), *const pinned = cells_of(pinned_memory()),
-                    *const shared = cells_of(shared_memory());
+                     *const shared = cells_of(shared_memory());
   const uint8_t *at = static_cast<const uint8_t *>(p);
   if (global_memory().holds(p)) return global + (at - global_memory().base);
   if (shared_memory().holds(p)) return shared + (at - shared_memory().base);
@@ -171,7 +171,8 @@ void touch(const void *p, size_t bytes, Access kind, const char *file, int line,
             code);
       abandon();  // it cannot be carried out
     }
-    if (c.flags & kInFlight) error("copy-race", file, line, std::string(mine) + " of bytes that cp.async is copying", code);
+    if (c.flags & kInFlight)
+      error("copy-race", file, line, std::string(mine) + " of bytes that cp.async is copying", code);
     if (kind != Access::write && !(c.flags & kWritten)) {
       error(shared ? "uninitialised-shared" : "uninitialised", file, line, "read of bytes that nobody wrote", code);
     }

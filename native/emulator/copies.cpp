@@ -18,7 +18,8 @@ static void carry_out(const Copy &copy) {
 void copy_async(void *dst, const void *src, size_t bytes, bool valid, const char *file, int line) {
   if (valid) access(src, bytes, Access::read, file, line);
   checker::copy_starts(dst, bytes, file, line);
-  const Copy copy{static_cast<uint8_t *>(dst), static_cast<const uint8_t *>(src), bytes, valid, self().group, file, line};
+  const Copy copy{
+      static_cast<uint8_t *>(dst), static_cast<const uint8_t *>(src), bytes, valid, self().group, file, line};
   const Copies when = settings().copies;
   if (when == Copies::early || (when == Copies::random && random_number() % 2)) {
     carry_out(copy);

@@ -17,13 +17,13 @@
 #define RL_UNCHECKED __attribute__((no_sanitize("thread")))
 
 #undef __forceinline__
-#define KERNEL(name, threads, ...)                                                               \
-  static void name(__VA_ARGS__);                                                                 \
-  static const ::rl::emulator::Registration name##_registration(#name, &name, threads);          \
+#define KERNEL(name, threads, ...)                                                      \
+  static void name(__VA_ARGS__);                                                        \
+  static const ::rl::emulator::Registration name##_registration(#name, &name, threads); \
   static void name(__VA_ARGS__)
 #define DEVICE static inline
-#define SHARED(type, name, dims)     \
-  static const char name##_key = 0;  \
+#define SHARED(type, name, dims)    \
+  static const char name##_key = 0; \
   type(&name) dims = *static_cast<type(*) dims>(::rl::emulator::shared_array(&name##_key, sizeof(type dims), #name))
 #define SHARED_DYNAMIC(name) auto *name = static_cast<unsigned char *>(::rl::emulator::dynamic_shared())
 

@@ -1,5 +1,7 @@
 // The CUDA driver over the emulator. A stream is a queue that is worked off when somebody waits for it, and no sooner: the host
 // must not count on a copy or a kernel having happened before.
+#include "cuda/driver.h"
+
 #include <cstring>
 #include <deque>
 #include <functional>
@@ -7,7 +9,6 @@
 #include <set>
 #include <string>
 
-#include "cuda/driver.h"
 #include "emulator/block.h"
 #include "emulator/checker.h"
 #include "emulator/driver.h"

@@ -31,12 +31,12 @@ void __tsan_vptr_read(void **) {}
 void __tsan_read_range(void *p, size_t bytes) { touch_range(p, bytes, Access::read, RL_CODE); }
 void __tsan_write_range(void *p, size_t bytes) { touch_range(p, bytes, Access::write, RL_CODE); }
 
-#define RL_HOOKS(n)                                                                               \
-  void __tsan_read##n(void *p) { touch(p, n, Access::read, nullptr, 0, RL_CODE); }                \
-  void __tsan_write##n(void *p) { touch(p, n, Access::write, nullptr, 0, RL_CODE); }              \
-  void __tsan_unaligned_read##n(void *p) { touch(p, n, Access::read, nullptr, 0, RL_CODE); }      \
-  void __tsan_unaligned_write##n(void *p) { touch(p, n, Access::write, nullptr, 0, RL_CODE); }    \
-  void __tsan_volatile_read##n(void *p) { touch(p, n, Access::read, nullptr, 0, RL_CODE); }       \
+#define RL_HOOKS(n)                                                                            \
+  void __tsan_read##n(void *p) { touch(p, n, Access::read, nullptr, 0, RL_CODE); }             \
+  void __tsan_write##n(void *p) { touch(p, n, Access::write, nullptr, 0, RL_CODE); }           \
+  void __tsan_unaligned_read##n(void *p) { touch(p, n, Access::read, nullptr, 0, RL_CODE); }   \
+  void __tsan_unaligned_write##n(void *p) { touch(p, n, Access::write, nullptr, 0, RL_CODE); } \
+  void __tsan_volatile_read##n(void *p) { touch(p, n, Access::read, nullptr, 0, RL_CODE); }    \
   void __tsan_volatile_write##n(void *p) { touch(p, n, Access::write, nullptr, 0, RL_CODE); }
 RL_HOOKS(1)
 RL_HOOKS(2)

@@ -1,6 +1,7 @@
 // The entry point of librlhf4j_emulated and librlhf4j_emulated-checked: the CUDA backend's host code over the emulator.
-#include "cuda/cuda_device.h"
 #include "dispatch/plugin.h"
+
+#include "cuda/cuda_device.h"
 #include "emulator/checker.h"
 #include "emulator/driver.h"
 

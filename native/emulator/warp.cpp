@@ -190,27 +190,27 @@ void mma_m16n8k16_bf16(float *d, const uint32_t *a, const uint32_t *b, const cha
 
 void ldmatrix_x4(uint32_t *r, const void *p, bool transposed, const char *file, int line) {
   access(p, 16, Access::read, file, line);
-  collective(
-      transposed ? "ldmatrix.trans" : "ldmatrix", kAll, p, r,
-      transposed ? Combine([](const Call &call) {
-        for (int tile = 0; tile < 4; tile++) {
-          uint16_t rows[8][8];
-          for (int i = 0; i < 8; i++) std::memcpy(rows[i], call.in[tile * 8 + i], 16);
-          for (int i = 0; i < 32; i++) {
-            const int g = i / 4, t = i % 4;
-            static_cast<uint32_t *>(call.out[i])[tile] = rows[t * 2][g] | static_cast<uint32_t>(rows[t * 2 + 1][g]) << 16;
-          }
-        }
-      })
-                 : Combine([](const Call &call) {
-                     for (int i = 0; i < 32; i++) {
-                       for (int tile = 0; tile < 4; tile++) {
-                         const char *row = static_cast<const char *>(call.in[tile * 8 + i / 4]);
-                         std::memcpy(static_cast<uint32_t *>(call.out[i]) + tile, row + i % 4 * 4, 4);
-                       }
-                     }
-                   }),
-      file, line);
+  collective(transposed ? "ldmatrix.trans" : "ldmatrix", kAll, p, r,
+             transposed ? Combine([](const Call &call) {
+               for (int tile = 0; tile < 4; tile++) {
+                 uint16_t rows[8][8];
+                 for (int i = 0; i < 8; i++) std::memcpy(rows[i], call.in[tile * 8 + i], 16);
+                 for (int i = 0; i < 32; i++) {
+                   const int g = i / 4, t = i % 4;
+                   static_cast<uint32_t *>(call.out[i])[tile] =
+                       rows[t * 2][g] | static_cast<uint32_t>(rows[t * 2 + 1][g]) << 16;
+                 }
+               }
+             })
+                        : Combine([](const Call &call) {
+                            for (int i = 0; i < 32; i++) {
+                              for (int tile = 0; tile < 4; tile++) {
+                                const char *row = static_cast<const char *>(call.in[tile * 8 + i / 4]);
+                                std::memcpy(static_cast<uint32_t *>(call.out[i]) + tile, row + i % 4 * 4, 4);
+                              }
+                            }
+                          }),
+             file, line);
 }
 
 }  // namespace rl::emulator

@@ -42,9 +42,8 @@ CudaDevice::CudaDevice(const Ops &ops, const Driver &driver, const KernelImages 
   int value = 0;
   driver_.check(driver_.cuDeviceGetAttribute(&multiprocessors_, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device_),
                 "cuDeviceGetAttribute");
-  driver_.check(
-      driver_.cuDeviceGetAttribute(&value, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, device_),
-      "cuDeviceGetAttribute");
+  driver_.check(driver_.cuDeviceGetAttribute(&value, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, device_),
+                "cuDeviceGetAttribute");
   shared_limit_ = value;
   driver_.check(driver_.cuDevicePrimaryCtxRetain(&context_, device_), "cuDevicePrimaryCtxRetain");
   driver_.check(driver_.cuCtxSetCurrent(context_), "cuCtxSetCurrent");
@@ -187,15 +186,14 @@ void CudaDevice::launch_raw(const std::string &kernel, const Grid &grid, void **
       fail(RL_UNSUPPORTED, "kernel %s needs %lld bytes of shared memory, this GPU has %lld", kernel.c_str(),
            static_cast<long long>(grid.shared), static_cast<long long>(shared_limit_));
     }
-    driver_.check(driver_.cuFuncSetAttribute(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                                             static_cast<int>(grid.shared)),
-                  kernel.c_str());
+    driver_.check(
+        driver_.cuFuncSetAttribute(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, static_cast<int>(grid.shared)),
+        kernel.c_str());
   }
-  driver_.check(
-      driver_.cuLaunchKernel(f, static_cast<unsigned>(grid.blocks), static_cast<unsigned>(grid.blocks_y), 1,
-                             static_cast<unsigned>(grid.threads), 1, 1, static_cast<unsigned>(grid.shared), stream_,
-                             values, nullptr),
-      kernel.c_str());
+  driver_.check(driver_.cuLaunchKernel(f, static_cast<unsigned>(grid.blocks), static_cast<unsigned>(grid.blocks_y), 1,
+                                       static_cast<unsigned>(grid.threads), 1, 1, static_cast<unsigned>(grid.shared),
+                                       stream_, values, nullptr),
+                kernel.c_str());
   if (!blocking_) return;
   driver_.check(driver_.cuStreamSynchronize(stream_), kernel.c_str());
   raise_fault(false);

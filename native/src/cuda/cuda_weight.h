@@ -8,7 +8,8 @@ namespace rl::cuda {
 class CudaWeight final : public Weight {
  public:
   /// packed: a copy of its own; else the tensor itself, which must live on.
-  CudaWeight(CudaDevice &device, View w, bool packed) : Weight(w.rows(), w.cols(), w.dtype), device_(device), matrix_(w) {
+  CudaWeight(CudaDevice &device, View w, bool packed)
+      : Weight(w.rows(), w.cols(), w.dtype), device_(device), matrix_(w) {
     if (!packed) return;
     matrix_.data = owned_ = device.allocate(bytes());
     device.copy_on_device(owned_, w.data, bytes());

@@ -24,11 +24,11 @@ Driver load() {
          dlerror());
   }
   Driver driver;
-#define RL_DRIVER(function)                                                                          \
-  driver.function = reinterpret_cast<decltype(driver.function)>(dlsym(library, RL_TEXT(function)));  \
-  if (!driver.function) {                                                                            \
-    fail(RL_UNSUPPORTED, "the NVIDIA driver is too old: %s has no %s; update it to one for CUDA %d", \
-         name, RL_TEXT(function), CUDA_VERSION / 1000);                                              \
+#define RL_DRIVER(function)                                                                                \
+  driver.function = reinterpret_cast<decltype(driver.function)>(dlsym(library, RL_TEXT(function)));        \
+  if (!driver.function) {                                                                                  \
+    fail(RL_UNSUPPORTED, "the NVIDIA driver is too old: %s has no %s; update it to one for CUDA %d", name, \
+         RL_TEXT(function), CUDA_VERSION / 1000);                                                          \
   }
 #include "cuda/driver.def"
 #undef RL_DRIVER
@@ -54,7 +54,8 @@ const Driver &system_driver() {
 void require_device(const Driver &driver, int32_t index) {
   int version = 0;
   if (driver.cuDriverGetVersion(&version) == CUDA_SUCCESS && version < kNeeded) {
-    fail(RL_UNSUPPORTED, "the NVIDIA driver is too old: it serves CUDA %d.%d, and this build needs %d.0; update the driver",
+    fail(RL_UNSUPPORTED,
+         "the NVIDIA driver is too old: it serves CUDA %d.%d, and this build needs %d.0; update the driver",
          version / 1000, version % 1000 / 10, kNeeded / 1000);
   }
   const CUresult started = driver.cuInit(0);
@@ -66,7 +67,8 @@ void require_device(const Driver &driver, int32_t index) {
   if (started != CUDA_SUCCESS) {
     const char *name = nullptr;
     driver.cuGetErrorName(started, &name);
-    fail(RL_UNSUPPORTED, "the NVIDIA driver does not start (%s); look at what nvidia-smi says", name ? name : "unknown");
+    fail(RL_UNSUPPORTED, "the NVIDIA driver does not start (%s); look at what nvidia-smi says",
+         name ? name : "unknown");
   }
   if (index >= count) {
     fail(RL_UNSUPPORTED, "index: expected a GPU of 0 to %d, found %d", count - 1, index);

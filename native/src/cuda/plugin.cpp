@@ -1,6 +1,7 @@
 // The entry point of librlhf4j_cuda: the driver of this machine and the kernels that are built into the library.
-#include "cuda/cuda_device.h"
 #include "dispatch/plugin.h"
+
+#include "cuda/cuda_device.h"
 
 namespace rl::cuda {
 

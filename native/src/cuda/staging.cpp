@@ -52,8 +52,8 @@ void Staging::to_host(void *dst, const void *src, int64_t bytes) {
     const size_t part = static_cast<size_t>(bytes - at < kBytes ? bytes - at : kBytes);
     Buffer &buffer = next();
     driver_.check(driver_.cuEventSynchronize(buffer.done), "cuEventSynchronize");
-    driver_.check(driver_.cuMemcpyDtoHAsync(
-                      buffer.memory, reinterpret_cast<CUdeviceptr>(src) + static_cast<size_t>(at), part, stream_),
+    driver_.check(driver_.cuMemcpyDtoHAsync(buffer.memory, reinterpret_cast<CUdeviceptr>(src) + static_cast<size_t>(at),
+                                            part, stream_),
                   "cuMemcpyDtoHAsync");
     driver_.check(driver_.cuEventRecord(buffer.done, stream_), "cuEventRecord");
     finish();

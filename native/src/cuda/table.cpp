@@ -23,13 +23,13 @@ constexpr bool is_missing(std::string_view op) {
 
 #pragma GCC diagnostic ignored "-Wunused-parameter"  // the parameters of ops that are missing
 const Ops ops = {
-#define RL_OP(name, ...)                                                                           \
-  [] {                                                                                             \
-    if constexpr (is_missing(#name)) {                                                             \
+#define RL_OP(name, ...)                                                                            \
+  [] {                                                                                              \
+    if constexpr (is_missing(#name)) {                                                              \
       return +[](Device &, __VA_ARGS__) { fail(RL_UNSUPPORTED, "the cuda backend lacks " #name); }; \
-    } else {                                                                                       \
-      return &name;                                                                                \
-    }                                                                                              \
+    } else {                                                                                        \
+      return &name;                                                                                 \
+    }                                                                                               \
   }(),
 #include "dispatch/ops.def"
 #undef RL_OP

@@ -16,8 +16,7 @@ DEVICE void drop(View y, View x, const rl_dropout &dropout) {
   const uint32_t threshold = philox_threshold(dropout.p);
   const float scale = 1.0f / (1.0f - dropout.p);
   for (int64_t t = blockIdx.y; t < x.rows(); t += gridDim.y) {
-    const Philox4 words =
-        philox(dropout.seed, dropout.stream, static_cast<uint32_t>(t), static_cast<uint32_t>(group));
+    const Philox4 words = philox(dropout.seed, dropout.stream, static_cast<uint32_t>(t), static_cast<uint32_t>(group));
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       const int64_t c = group * 4 + i;

@@ -31,11 +31,9 @@ DEVICE void scatter(View gradX, View gradY, View index) {
   if (mine) gradX.row<T>(t)[column] = from_f32<T>(sum);
 }
 
-#define GATHER_ROWS(T)                                                                          \
-  KERNEL(gather_rows_##T, kThreads, View y, View x, View index) { gather<T>(y, x, index); }     \
-  KERNEL(gather_rows_backward_##T, kThreads, View gradX, View gradY, View index) {              \
-    scatter<T>(gradX, gradY, index);                                                            \
-  }
+#define GATHER_ROWS(T)                                                                      \
+  KERNEL(gather_rows_##T, kThreads, View y, View x, View index) { gather<T>(y, x, index); } \
+  KERNEL(gather_rows_backward_##T, kThreads, View gradX, View gradY, View index) { scatter<T>(gradX, gradY, index); }
 FOR_FLOATS(GATHER_ROWS)
 
 #else

@@ -41,10 +41,10 @@ KERNEL(pairwise_loss, kThreads, View stats, View gradChosen, View gradRejected, 
 
 #else
 
-void pairwise_loss(Device &device, View stats, View gradChosen, View gradRejected, View chosen, View rejected, View margin,
-                   float center, float gradScale) {
-  gpu(device).launch("pairwise_loss", Grid{1, 1, kThreads}, stats, gradChosen, gradRejected, chosen, rejected, margin, center,
-                     gradScale);
+void pairwise_loss(Device &device, View stats, View gradChosen, View gradRejected, View chosen, View rejected,
+                   View margin, float center, float gradScale) {
+  gpu(device).launch("pairwise_loss", Grid{1, 1, kThreads}, stats, gradChosen, gradRejected, chosen, rejected, margin,
+                     center, gradScale);
 }
 
 #endif

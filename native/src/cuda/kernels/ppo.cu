@@ -46,7 +46,8 @@ KERNEL(kl_penalty, kThreads, View kl, View logp, View logpRef, int32_t kind) {
   kl.f32()[t] = static_cast<float>(y);
 }
 
-KERNEL(shaped_rewards, kThreads, View rewards, View kl, View scores, View cu, float beta) {  // a block for each sequence
+KERNEL(shaped_rewards, kThreads, View rewards, View kl, View scores, View cu,
+       float beta) {  // a block for each sequence
   const Span rows = span(cu.i32(), blockIdx.x, kl.elements());
   for (int64_t t = rows.begin + threadIdx.x; t < rows.end; t += blockDim.x) {
     const float penalty = -beta * kl.f32()[t];
@@ -92,7 +93,8 @@ KERNEL(ppo_loss, kLossThreads, PpoTensors x, rl_ppo_config c) {
     const double ratio = exp(d), a = static_cast<double>(x.advantages.f32()[t]);
     const double g1 = -a * ratio, g2 = -a * clamp(ratio, 1 - eps, 1 + eps);
     double loss = g1 > g2 ? g1 : g2;
-    double slope = g2 > g1 ? 0 : g1;  // d g1 / d logp = g1; g2 above g1 means that it is clipped, and flat; NaN stays NaN
+    double slope =
+        g2 > g1 ? 0 : g1;  // d g1 / d logp = g1; g2 above g1 means that it is clipped, and flat; NaN stays NaN
     if (dual > 1 && a < 0 && loss > -dual * a) {
       loss = -dual * a;
       slope = 0;
@@ -169,10 +171,11 @@ void shaped_rewards(Device &device, View rewards, View kl, View scores, View cuS
   gpu(device).launch("shaped_rewards", by_row(scores.elements(), kThreads), rewards, kl, scores, cuSeqlens, beta);
 }
 
-void gae(Device &device, View advantages, View returns, View rewards, View values, View cuSeqlens, float gamma, float lam) {
+void gae(Device &device, View advantages, View returns, View rewards, View values, View cuSeqlens, float gamma,
+         float lam) {
   check_cu_seqlens(gpu(device), "gae", cuSeqlens, rewards.elements(), false);
-  gpu(device).launch("gae", by_element(cuSeqlens.elements() - 1, kThreads), advantages, returns, rewards, values, cuSeqlens,
-                     gamma, lam);
+  gpu(device).launch("gae", by_element(cuSeqlens.elements() - 1, kThreads), advantages, returns, rewards, values,
+                     cuSeqlens, gamma, lam);
 }
 
 void whiten(Device &device, View y, View x, bool shiftMean) {

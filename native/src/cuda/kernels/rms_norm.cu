@@ -53,10 +53,10 @@ DEVICE void weight_pieces(float *pieces, const float *inverse, View gradY, View 
   pieces[blockIdx.y * n + i] = sum;
 }
 
-#define RMS_NORM(Y, X)                                                                                     \
-  KERNEL(rms_norm_##Y##_##X, kThreads, View y, View x, View w, float eps) { forward<Y, X>(y, x, w, eps); } \
+#define RMS_NORM(Y, X)                                                                                          \
+  KERNEL(rms_norm_##Y##_##X, kThreads, View y, View x, View w, float eps) { forward<Y, X>(y, x, w, eps); }      \
   KERNEL(rms_norm_weight_pieces_##Y##_##X, kThreads, float *pieces, const float *inverse, View gradY, View x) { \
-    weight_pieces<Y, X>(pieces, inverse, gradY, x);                                                        \
+    weight_pieces<Y, X>(pieces, inverse, gradY, x);                                                             \
   }
 FOR_FLOATS_2(RMS_NORM)
 
@@ -85,13 +85,13 @@ void rms_norm_backward(Device &device, View gradX, View gradW, View gradY, View 
   CudaDevice &d = gpu(device);
   const int64_t rows = x.rows(), n = x.cols(), count = piece_count(rows);
   float *inverse = d.scratch<float>(rows);
-  d.launch(kernel_name("rms_norm_backward", {gradX.dtype, gradY.dtype, x.dtype}), by_row(rows, kThreads), gradX, inverse,
-           gradY, x, w, eps);
+  d.launch(kernel_name("rms_norm_backward", {gradX.dtype, gradY.dtype, x.dtype}), by_row(rows, kThreads), gradX,
+           inverse, gradY, x, w, eps);
   if (!gradW) return;
   float *pieces = d.scratch<float>(count * n);
   const Grid grid{ceil_div(n, kThreads), count, kThreads};
-  d.launch(kernel_name("rms_norm_weight_pieces", {gradY.dtype, x.dtype}), grid, pieces, static_cast<const float *>(inverse),
-           gradY, x);
+  d.launch(kernel_name("rms_norm_weight_pieces", {gradY.dtype, x.dtype}), grid, pieces,
+           static_cast<const float *>(inverse), gradY, x);
   d.launch("rms_norm_add_pieces", by_element(n, kThreads), gradW, static_cast<const float *>(pieces), count);
 }
 

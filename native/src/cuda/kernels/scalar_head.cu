@@ -38,7 +38,9 @@ DEVICE void weight_pieces(float *pieces, View gradY, View x) {
 #define SCALAR_HEAD(X)                                                                                   \
   KERNEL(scalar_head_##X, kThreads, View y, View x, View w, View bias) { forward<X>(y, x, w, bias); }    \
   KERNEL(scalar_head_input_##X, kThreads, View gradX, View gradY, View w) { input<X>(gradX, gradY, w); } \
-  KERNEL(scalar_head_weight_pieces_##X, kThreads, float *pieces, View gradY, View x) { weight_pieces<X>(pieces, gradY, x); }
+  KERNEL(scalar_head_weight_pieces_##X, kThreads, float *pieces, View gradY, View x) {                   \
+    weight_pieces<X>(pieces, gradY, x);                                                                  \
+  }
 FOR_FLOATS(SCALAR_HEAD)
 
 KERNEL(scalar_head_add_pieces, kThreads, View gradW, const float *pieces, int64_t count) {

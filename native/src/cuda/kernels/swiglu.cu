@@ -32,10 +32,10 @@ DEVICE void backward(View gradGate, View gradUp, View gradY, View gate, View up)
   }
 }
 
-#define SWIGLU(T)                                                                                                 \
-  KERNEL(swiglu_##T, kThreads, View y, View gate, View up) { forward<T>(y, gate, up); }                           \
-  KERNEL(swiglu_backward_##T, kThreads, View gradGate, View gradUp, View gradY, View gate, View up) {             \
-    backward<T>(gradGate, gradUp, gradY, gate, up);                                                               \
+#define SWIGLU(T)                                                                                     \
+  KERNEL(swiglu_##T, kThreads, View y, View gate, View up) { forward<T>(y, gate, up); }               \
+  KERNEL(swiglu_backward_##T, kThreads, View gradGate, View gradUp, View gradY, View gate, View up) { \
+    backward<T>(gradGate, gradUp, gradY, gate, up);                                                   \
   }
 FOR_FLOATS(SWIGLU)
 
@@ -48,8 +48,8 @@ void swiglu(Device &device, View y, View gate, View up) {
 
 void swiglu_backward(Device &device, View gradGate, View gradUp, View gradY, View gate, View up) {
   flatten_if_dense(gradY, gate, up, gradGate, gradUp);
-  gpu(device).launch(kernel_name("swiglu_backward", {gradY.dtype}), by_rows_and_columns(gradY, kThreads), gradGate, gradUp,
-                     gradY, gate, up);
+  gpu(device).launch(kernel_name("swiglu_backward", {gradY.dtype}), by_rows_and_columns(gradY, kThreads), gradGate,
+                     gradUp, gradY, gate, up);
 }
 
 #endif
