@@ -22,6 +22,7 @@
   static const ::rl::emulator::Registration name##_registration(#name, &name, threads); \
   static void name(__VA_ARGS__)
 #define DEVICE static inline
+#define DEVICE_MEMBER inline
 #define SHARED(type, name, dims)    \
   static const char name##_key = 0; \
   type(&name) dims = *static_cast<type(*) dims>(::rl::emulator::shared_array(&name##_key, sizeof(type dims), #name))

@@ -66,7 +66,8 @@ DEVICE Span span(const int32_t *cu, int64_t b, int64_t total) {
 /// Expands ENTRY(a, b, ...) for every choice of f32 and bf16.
 #define FOR_FLOATS(ENTRY) ENTRY(f32) ENTRY(bf16)
 #define FOR_FLOATS_2(ENTRY) ENTRY(f32, f32) ENTRY(f32, bf16) ENTRY(bf16, f32) ENTRY(bf16, bf16)
-#define FOR_FLOATS_3(ENTRY)                                                                                       \
-  ENTRY(f32, f32, f32)                                                                                            \
-  ENTRY(f32, f32, bf16) ENTRY(f32, bf16, f32) ENTRY(f32, bf16, bf16) ENTRY(bf16, f32, f32) ENTRY(bf16, f32, bf16) \
-      ENTRY(bf16, bf16, f32) ENTRY(bf16, bf16, bf16)
+#define FOR_FLOATS_3(ENTRY) \
+  ENTRY(f32, f32, f32)      \
+  ENTRY(f32, f32, bf16)     \
+  ENTRY(f32, bf16, f32)     \
+  ENTRY(f32, bf16, bf16) ENTRY(bf16, f32, f32) ENTRY(bf16, f32, bf16) ENTRY(bf16, bf16, f32) ENTRY(bf16, bf16, bf16)

@@ -1,6 +1,7 @@
 // The seam between kernels and the machine that runs them: the only file with PTX, and the only one that knows of the emulator.
 //   KERNEL(name, threads, parameters...)   a kernel that the host finds by name, of at most `threads` threads a block
 //   SHARED(type, name, [dims])             an array of the block; SHARED_DYNAMIC(name) the bytes that the launch asks for
+//   DEVICE, DEVICE_MEMBER                  a function, a member function for kernels
 //   mma_bf16, ldmatrix_x4, cp_async16 ...  tensor-core products, their loads, asynchronous copies (sm_80 and up)
 #pragma once
 
@@ -10,8 +11,10 @@
 #include <cstdint>
 
 #if defined(__CUDACC__)
-#define KERNEL(name, threads, ...) extern "C" __global__ void __launch_bounds__(threads) name(__VA_ARGS__)
-#define DEVICE __device__ __forceinline__
+// One block per multiprocessor is enough: without saying so, ptxas spills registers to make room for more.
+#define KERNEL(name, threads, ...) extern "C" __global__ void __launch_bounds__(threads, 1) name(__VA_ARGS__)
+#define DEVICE static __device__ __forceinline__
+#define DEVICE_MEMBER __device__ __forceinline__
 #define SHARED(type, name, dims) __shared__ __align__(16) type name dims
 #define SHARED_DYNAMIC(name)                                   \
   extern __shared__ __align__(128) unsigned char name##_raw[]; \

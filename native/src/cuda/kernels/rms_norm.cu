@@ -43,20 +43,12 @@ DEVICE void backward(View gradX, float *inverse, View gradY, View x, View w, flo
   if (threadIdx.x == 0) inverse[t] = s;
 }
 
-template <class GY, class X>
-DEVICE void weight_pieces(float *pieces, const float *inverse, View gradY, View x) {
-  const int64_t i = thread_of_grid(), n = x.cols();
-  if (i >= n) return;
-  const int64_t begin = blockIdx.y * kPieceRows, end = smaller(begin + kPieceRows, x.rows());
-  float sum = 0;
-  for (int64_t t = begin; t < end; t++) sum += to_f32(gradY.row<GY>(t)[i]) * to_f32(x.row<X>(t)[i]) * inverse[t];
-  pieces[blockIdx.y * n + i] = sum;
-}
-
-#define RMS_NORM(Y, X)                                                                                          \
-  KERNEL(rms_norm_##Y##_##X, kThreads, View y, View x, View w, float eps) { forward<Y, X>(y, x, w, eps); }      \
-  KERNEL(rms_norm_weight_pieces_##Y##_##X, kThreads, float *pieces, const float *inverse, View gradY, View x) { \
-    weight_pieces<Y, X>(pieces, inverse, gradY, x);                                                             \
+#define RMS_NORM(Y, X)                                                                                                \
+  KERNEL(rms_norm_##Y##_##X, kThreads, View y, View x, View w, float eps) { forward<Y, X>(y, x, w, eps); }            \
+  KERNEL(rms_norm_weight_pieces_##Y##_##X, kColumnThreads, float *pieces, const float *inverse, View gradY, View x) { \
+    sum_pieces(pieces, x.cols(), x.rows(), [&](int64_t t, int64_t i) {                                                \
+      return to_f32(gradY.row<Y>(t)[i]) * to_f32(x.row<X>(t)[i]) * inverse[t];                                        \
+    });                                                                                                               \
   }
 FOR_FLOATS_2(RMS_NORM)
 
@@ -67,14 +59,6 @@ FOR_FLOATS_2(RMS_NORM)
   }
 FOR_FLOATS_3(RMS_NORM_BACKWARD)
 
-KERNEL(rms_norm_add_pieces, kThreads, View gradW, const float *pieces, int64_t count) {
-  const int64_t i = thread_of_grid(), n = gradW.elements();
-  if (i >= n) return;
-  float sum = 0;
-  for (int64_t piece = 0; piece < count; piece++) sum += pieces[piece * n + i];
-  gradW.f32()[i] += sum;
-}
-
 #else
 
 void rms_norm(Device &device, View y, View x, View w, float eps) {
@@ -83,16 +67,14 @@ void rms_norm(Device &device, View y, View x, View w, float eps) {
 
 void rms_norm_backward(Device &device, View gradX, View gradW, View gradY, View x, View w, float eps) {
   CudaDevice &d = gpu(device);
-  const int64_t rows = x.rows(), n = x.cols(), count = piece_count(rows);
-  float *inverse = d.scratch<float>(rows);
-  d.launch(kernel_name("rms_norm_backward", {gradX.dtype, gradY.dtype, x.dtype}), by_row(rows, kThreads), gradX,
+  float *inverse = d.scratch<float>(x.rows());
+  d.launch(kernel_name("rms_norm_backward", {gradX.dtype, gradY.dtype, x.dtype}), by_row(x.rows(), kThreads), gradX,
            inverse, gradY, x, w, eps);
   if (!gradW) return;
-  float *pieces = d.scratch<float>(count * n);
-  const Grid grid{ceil_div(n, kThreads), count, kThreads};
-  d.launch(kernel_name("rms_norm_weight_pieces", {gradY.dtype, x.dtype}), grid, pieces,
+  const ColumnSums sums(d, x.cols(), x.rows());
+  d.launch(kernel_name("rms_norm_weight_pieces", {gradY.dtype, x.dtype}), sums.grid(), sums.pieces(),
            static_cast<const float *>(inverse), gradY, x);
-  d.launch("rms_norm_add_pieces", by_element(n, kThreads), gradW, static_cast<const float *>(pieces), count);
+  sums.add_to(gradW);
 }
 
 #endif

@@ -25,31 +25,14 @@ DEVICE void input(View gradX, View gradY, View w) {
   for (int64_t i = threadIdx.x; i < gradX.cols(); i += blockDim.x) gradX.row<GX>(t)[i] = from_f32<GX>(g * w.f32()[i]);
 }
 
-template <class X>
-DEVICE void weight_pieces(float *pieces, View gradY, View x) {
-  const int64_t i = thread_of_grid(), n = x.cols();
-  if (i >= n) return;
-  const int64_t begin = blockIdx.y * kPieceRows, end = smaller(begin + kPieceRows, x.rows());
-  float sum = 0;
-  for (int64_t t = begin; t < end; t++) sum += gradY.f32()[t] * to_f32(x.row<X>(t)[i]);
-  pieces[blockIdx.y * n + i] = sum;
-}
-
 #define SCALAR_HEAD(X)                                                                                   \
   KERNEL(scalar_head_##X, kThreads, View y, View x, View w, View bias) { forward<X>(y, x, w, bias); }    \
   KERNEL(scalar_head_input_##X, kThreads, View gradX, View gradY, View w) { input<X>(gradX, gradY, w); } \
-  KERNEL(scalar_head_weight_pieces_##X, kThreads, float *pieces, View gradY, View x) {                   \
-    weight_pieces<X>(pieces, gradY, x);                                                                  \
+  KERNEL(scalar_head_weight_pieces_##X, kColumnThreads, float *pieces, View gradY, View x) {             \
+    sum_pieces(pieces, x.cols(), x.rows(),                                                               \
+               [&](int64_t t, int64_t i) { return gradY.f32()[t] * to_f32(x.row<X>(t)[i]); });           \
   }
 FOR_FLOATS(SCALAR_HEAD)
-
-KERNEL(scalar_head_add_pieces, kThreads, View gradW, const float *pieces, int64_t count) {
-  const int64_t i = thread_of_grid(), n = gradW.elements();
-  if (i >= n) return;
-  float sum = 0;
-  for (int64_t piece = 0; piece < count; piece++) sum += pieces[piece * n + i];
-  gradW.f32()[i] += sum;
-}
 
 KERNEL(scalar_head_bias, kThreads, View gradBias, View gradY) {
   double sum = 0;
@@ -66,12 +49,10 @@ void scalar_head(Device &device, View y, View x, View w, View bias) {
 
 void scalar_head_backward(Device &device, View gradX, View gradW, View gradBias, View gradY, View x, View w) {
   CudaDevice &d = gpu(device);
-  const int64_t rows = x.rows(), n = x.cols(), count = piece_count(rows);
-  if (gradX) d.launch(kernel_name("scalar_head_input", {gradX.dtype}), by_row(rows, kThreads), gradX, gradY, w);
-  float *pieces = d.scratch<float>(count * n);
-  d.launch(kernel_name("scalar_head_weight_pieces", {x.dtype}), Grid{ceil_div(n, kThreads), count, kThreads}, pieces,
-           gradY, x);
-  d.launch("scalar_head_add_pieces", by_element(n, kThreads), gradW, static_cast<const float *>(pieces), count);
+  if (gradX) d.launch(kernel_name("scalar_head_input", {gradX.dtype}), by_row(x.rows(), kThreads), gradX, gradY, w);
+  const ColumnSums sums(d, x.cols(), x.rows());
+  d.launch(kernel_name("scalar_head_weight_pieces", {x.dtype}), sums.grid(), sums.pieces(), gradY, x);
+  sums.add_to(gradW);
   if (gradBias) d.launch("scalar_head_bias", Grid{1, 1, kThreads}, gradBias, gradY);
 }
 
