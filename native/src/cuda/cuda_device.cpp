@@ -204,7 +204,7 @@ void CudaDevice::raise_fault(bool name_op) {
   const Fault f = *fault_;
   *fault_ = Fault{};
   const std::string where = name_op ? format("%s: ", f.op) : "";
-  const long long index = f.index, value = f.value, limit = f.limit;
+  const long long index = f.index, value = f.value, least = f.least, limit = f.limit;
   switch (f.kind) {
     case kNotZero:
       fail(RL_INVALID_ARGUMENT, "%s%s[0] is %lld, expected 0", where.c_str(), f.argument, value);
@@ -218,8 +218,8 @@ void CudaDevice::raise_fault(bool name_op) {
       fail(RL_INVALID_ARGUMENT, "%s%s: sequence %lld is empty, expected at least one token", where.c_str(), f.argument,
            index);
     default:
-      fail(RL_INVALID_ARGUMENT, "%s%s[%lld] is %lld, expected 0 to %lld", where.c_str(), f.argument, index, value,
-           limit);
+      fail(RL_INVALID_ARGUMENT, "%s%s[%lld] is %lld, expected %lld to %lld", where.c_str(), f.argument, index, value,
+           least, limit);
   }
 }
 

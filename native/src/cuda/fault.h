@@ -8,7 +8,7 @@ namespace rl::cuda {
 
 enum FaultKind : int32_t {
   kNoFault = 0,
-  kOutOfRange,     // argument[index] is value, expected 0 to limit
+  kOutOfRange,     // argument[index] is value, expected least to limit
   kNotZero,        // argument[0] is value
   kFalls,          // argument[index] is value, limit came before it
   kWrongEnd,       // argument[index] is value, expected limit rows
@@ -19,7 +19,7 @@ struct Fault {
   int32_t kind;
   const char *op;  // addresses of the host's text: the device only carries them
   const char *argument;
-  int64_t index, value, limit;
+  int64_t index, value, least, limit;
 };
 
 /// What a kernel needs to look at the values of one index tensor.

@@ -10,20 +10,21 @@ constexpr int kThreads = 128;
 
 #if defined(RL_KERNELS)
 
-DEVICE void note(const Guard &guard, int32_t kind, int64_t index, int64_t value, int64_t limit) {
+DEVICE void note(const Guard &guard, int32_t kind, int64_t index, int64_t value, int64_t limit, int64_t least = 0) {
   if (atomicCAS(&guard.fault->kind, static_cast<int32_t>(kNoFault), kind) != kNoFault) return;
   guard.fault->op = guard.op;
   guard.fault->argument = guard.argument;
   guard.fault->index = index;
   guard.fault->value = value;
+  guard.fault->least = least;
   guard.fault->limit = limit;
 }
 
-KERNEL(indices_in_range, kThreads, Guard guard, View indices, int64_t limit) {
+KERNEL(indices_in_range, kThreads, Guard guard, View indices, int64_t limit, int64_t least) {
   const int64_t i = thread_of_grid();
   if (i >= indices.elements()) return;
   const int32_t value = indices.i32()[i];
-  if (value < 0 || value >= limit) note(guard, kOutOfRange, i, value, limit - 1);
+  if (value < least || value >= limit) note(guard, kOutOfRange, i, value, limit - 1, least);
 }
 
 KERNEL(cu_seqlens_in_order, kThreads, Guard guard, View cu, int64_t total, int32_t may_be_empty) {
@@ -41,8 +42,10 @@ KERNEL(cu_seqlens_in_order, kThreads, Guard guard, View cu, int64_t total, int32
 
 #else
 
-void check_indices(CudaDevice &device, const char *op, const char *name, const View &indices, int64_t limit) {
-  device.launch("indices_in_range", by_element(indices.elements(), kThreads), device.guard(op, name), indices, limit);
+void check_indices(CudaDevice &device, const char *op, const char *name, const View &indices, int64_t limit,
+                   int64_t least) {
+  device.launch("indices_in_range", by_element(indices.elements(), kThreads), device.guard(op, name), indices, limit,
+                least);
 }
 
 void check_cu_seqlens(CudaDevice &device, const char *op, const View &cu, int64_t total, bool may_be_empty) {
