@@ -1,7 +1,9 @@
 // y[t,c] = 0 where Philox drops (t,c), else x / (1 - p): dispatch/philox.h.  y (=)
 // A thread for four columns: one call of Philox gives their four words.
 #include "cuda/op.h"
-#include "dispatch/philox.h"
+#if defined(RL_KERNELS)
+#include "cuda/dropout.h"
+#endif
 
 namespace rl::cuda {
 
@@ -13,16 +15,12 @@ template <class Y, class X>
 DEVICE void drop(View y, View x, const rl_dropout &dropout) {
   const int64_t group = thread_of_grid(), n = x.cols();
   if (group * 4 >= n) return;
-  const uint32_t threshold = philox_threshold(dropout.p);
-  const float scale = 1.0f / (1.0f - dropout.p);
   for (int64_t t = blockIdx.y; t < x.rows(); t += gridDim.y) {
-    const Philox4 words = philox(dropout.seed, dropout.stream, static_cast<uint32_t>(t), static_cast<uint32_t>(group));
+    const Kept factors = kept(dropout, t, group);
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       const int64_t c = group * 4 + i;
-      if (c >= n) break;
-      const bool kept = words.word[i] >> 8 >= threshold;
-      y.row<Y>(t)[c] = from_f32<Y>(kept ? to_f32(x.row<X>(t)[c]) * scale : 0.0f);
+      if (c < n) y.row<Y>(t)[c] = from_f32<Y>(dropped(to_f32(x.row<X>(t)[c]), factors.factor[i]));
     }
   }
 }
