@@ -1,12 +1,23 @@
-// y = w * x * s with s = 1 / sqrt(mean(x^2) + eps), per row.  y (=)
-// gradX = s * (gradY w - x s^2 mean(gradY w x))  (=);  gradW += sum over rows of gradY * x * s.
-// A block for each row; x is read twice, the second time from the cache. gradW: see column_sums.h.
+// y = w * x * s with s = 1 / sqrt(mean(x^2) + eps), per row, or per head of a row.  y (=)
+// gradX = s * (gradY w - x s^2 mean(gradY w x))  (=);  gradW += sum over them of gradY * x * s.
+// A block for each row or head; x is read twice, the second time from the cache. gradW: see column_sums.h.
 #include "cuda/column_sums.h"
 #include "cuda/op.h"
 
 namespace rl::cuda {
 
 constexpr int kThreads = 128;
+
+/// The vectors that are normalised: rows [T,H], or the heads of rows [T,heads,H].
+struct Vectors {
+  int64_t heads, length, count;
+  RL_ANYWHERE explicit Vectors(const View &x)
+      : heads(x.rank == 3 ? x.shape[1] : 1), length(x.shape[x.rank - 1]), count(x.rows() * heads) {}
+  template <class T>
+  RL_ANYWHERE T *at(const View &view, int64_t i) const {
+    return view.row<T>(i / heads) + i % heads * length;
+  }
+};
 
 #if defined(RL_KERNELS)
 
@@ -19,9 +30,10 @@ DEVICE float inverse_rms(const X *x, int64_t n, float eps) {
 
 template <class Y, class X>
 DEVICE void forward(View y, View x, View w, float eps) {
-  const int64_t t = blockIdx.x, n = x.cols();
-  const X *in = x.row<X>(t);
-  Y *out = y.row<Y>(t);
+  const Vectors vectors(x);
+  const int64_t t = blockIdx.x, n = vectors.length;
+  const X *in = vectors.at<X>(x, t);
+  Y *out = vectors.at<Y>(y, t);
   const float s = inverse_rms(in, n, eps);
   for (int64_t i = threadIdx.x; i < n; i += blockDim.x) out[i] = from_f32<Y>(w.f32()[i] * (to_f32(in[i]) * s));
 }
@@ -29,10 +41,11 @@ DEVICE void forward(View y, View x, View w, float eps) {
 /// inverse[t] = s, which the sum over rows wants again.
 template <class GX, class GY, class X>
 DEVICE void backward(View gradX, float *inverse, View gradY, View x, View w, float eps) {
-  const int64_t t = blockIdx.x, n = x.cols();
-  const X *in = x.row<X>(t);
-  const GY *gy = gradY.row<GY>(t);
-  GX *gx = gradX.row<GX>(t);
+  const Vectors vectors(x);
+  const int64_t t = blockIdx.x, n = vectors.length;
+  const X *in = vectors.at<X>(x, t);
+  const GY *gy = vectors.at<GY>(gradY, t);
+  GX *gx = vectors.at<GX>(gradX, t);
   const float *weight = w.f32(), s = inverse_rms(in, n, eps);
   float dot = 0;
   for (int64_t i = threadIdx.x; i < n; i += blockDim.x) dot += to_f32(gy[i]) * weight[i] * to_f32(in[i]);
@@ -46,8 +59,9 @@ DEVICE void backward(View gradX, float *inverse, View gradY, View x, View w, flo
 #define RMS_NORM(Y, X)                                                                                                \
   KERNEL(rms_norm_##Y##_##X, kThreads, View y, View x, View w, float eps) { forward<Y, X>(y, x, w, eps); }            \
   KERNEL(rms_norm_weight_pieces_##Y##_##X, kColumnThreads, float *pieces, const float *inverse, View gradY, View x) { \
-    sum_pieces(pieces, x.cols(), x.rows(), [&](int64_t t, int64_t i) {                                                \
-      return to_f32(gradY.row<Y>(t)[i]) * to_f32(x.row<X>(t)[i]) * inverse[t];                                        \
+    const Vectors vectors(x);                                                                                         \
+    sum_pieces(pieces, vectors.length, vectors.count, [&](int64_t t, int64_t i) {                                     \
+      return to_f32(vectors.at<Y>(gradY, t)[i]) * to_f32(vectors.at<X>(x, t)[i]) * inverse[t];                        \
     });                                                                                                               \
   }
 FOR_FLOATS_2(RMS_NORM)
@@ -62,16 +76,17 @@ FOR_FLOATS_3(RMS_NORM_BACKWARD)
 #else
 
 void rms_norm(Device &device, View y, View x, View w, float eps) {
-  gpu(device).launch(kernel_name("rms_norm", {y.dtype, x.dtype}), by_row(x.rows(), kThreads), y, x, w, eps);
+  gpu(device).launch(kernel_name("rms_norm", {y.dtype, x.dtype}), by_row(Vectors(x).count, kThreads), y, x, w, eps);
 }
 
 void rms_norm_backward(Device &device, View gradX, View gradW, View gradY, View x, View w, float eps) {
   CudaDevice &d = gpu(device);
-  float *inverse = d.scratch<float>(x.rows());
-  d.launch(kernel_name("rms_norm_backward", {gradX.dtype, gradY.dtype, x.dtype}), by_row(x.rows(), kThreads), gradX,
-           inverse, gradY, x, w, eps);
+  const Vectors vectors(x);
+  float *inverse = d.scratch<float>(vectors.count);
+  d.launch(kernel_name("rms_norm_backward", {gradX.dtype, gradY.dtype, x.dtype}), by_row(vectors.count, kThreads),
+           gradX, inverse, gradY, x, w, eps);
   if (!gradW) return;
-  const ColumnSums sums(d, x.cols(), x.rows());
+  const ColumnSums sums(d, vectors.length, vectors.count);
   d.launch(kernel_name("rms_norm_weight_pieces", {gradY.dtype, x.dtype}), sums.grid(), sums.pieces(),
            static_cast<const float *>(inverse), gradY, x);
   sums.add_to(gradW);

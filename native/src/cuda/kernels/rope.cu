@@ -1,5 +1,6 @@
 // rope_table: table[t] = cos(positions[t] f) | sin(positions[t] f), f = invFreq[0] + invFreq[1], in double.  (=)
-// rope, half rotation: for i < D/2, y[i] = x[i] cos - x[i+D/2] sin, y[i+D/2] = x[i+D/2] cos + x[i] sin; backwards with -sin.
+// rope, half rotation of the first R columns of a head (R is the table's width): for i < R/2, y[i] = x[i] cos - x[i+R/2] sin,
+// y[i+R/2] = x[i+R/2] cos + x[i] sin; backwards with -sin. The columns from R on are copied.
 // y (=), may be x itself: a thread reads both halves before it writes them.
 #include "cuda/op.h"
 #if !defined(RL_KERNELS)
@@ -24,13 +25,19 @@ KERNEL(rope_table, kThreads, View table, View positions, View invFreq) {
 
 template <class T>
 DEVICE void rotate(View y, View x, View table, float sign) {
-  const int64_t t = blockIdx.x, heads = x.shape[1], half = x.shape[2] / 2;
+  const int64_t t = blockIdx.x, heads = x.shape[1], size = x.shape[2], half = table.cols() / 2, rest = size - 2 * half;
+  const T *in = x.row<T>(t);
+  T *out = y.row<T>(t);
   const float *cosine = table.row<float>(t), *sine = cosine + half;
   for (int64_t j = threadIdx.x; j < heads * half; j += blockDim.x) {
-    const int64_t i = j % half, at = j / half * half * 2 + i;
-    const float a = to_f32(x.row<T>(t)[at]), b = to_f32(x.row<T>(t)[at + half]), c = cosine[i], s = sine[i] * sign;
-    y.row<T>(t)[at] = from_f32<T>(a * c - b * s);
-    y.row<T>(t)[at + half] = from_f32<T>(b * c + a * s);
+    const int64_t i = j % half, at = j / half * size + i;
+    const float a = to_f32(in[at]), b = to_f32(in[at + half]), c = cosine[i], s = sine[i] * sign;
+    out[at] = from_f32<T>(a * c - b * s);
+    out[at + half] = from_f32<T>(b * c + a * s);
+  }
+  for (int64_t j = threadIdx.x; j < heads * rest; j += blockDim.x) {
+    const int64_t at = j / rest * size + 2 * half + j % rest;
+    out[at] = in[at];
   }
 }
 
