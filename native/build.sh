@@ -1,6 +1,8 @@
 #!/bin/sh
-# Builds the native library: native/build.sh [--tests] [PRESET]     PRESET: cpu (default) or asan
-#   --tests   the test programs too (needs GoogleTest)
+# Builds the native library: native/build.sh [--tests] [PRESET]     PRESET: cpu (default), cuda or asan
+#   --tests   the test programs too (needs GoogleTest); with cuda, those that the emulator of a GPU runs
+# cuda builds librlhf4j_cuda beside librlhf4j; a compiler is fetched where no CUDA Toolkit is installed (exit code 4 if it
+# cannot be had). No GPU and no driver are needed.
 # Does no more than `cmake --preset` and `cmake --build --preset` would, with Ninja where it is installed, and names what is
 # missing on a bare machine.
 set -eu
@@ -36,6 +38,10 @@ if [ -n "$missing" ]; then
   exit 3
 fi
 
+if [ "$preset" = cuda ] && ! have nvcc && [ ! -x "${CUDA_HOME:-${CUDA_PATH:-/usr/local/cuda}}/bin/nvcc" ]; then
+  "$root/native/cuda/toolkit.sh" # exits with 4 where it cannot
+fi
+
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 cd "$root"
 # CMake writes build.ninja or Makefile last: a configure step that failed is done again.
@@ -43,8 +49,10 @@ if { [ ! -f "$dir/build.ninja" ] && [ ! -f "$dir/Makefile" ]; } || { [ $tests = 
   have ninja && export CMAKE_GENERATOR="${CMAKE_GENERATOR:-Ninja}"
   cmake --preset "$preset" -DRLHF4J_TESTS=$tests
 fi
-if [ $tests = ON ]; then
-  cmake --build --preset "$preset" --parallel "$jobs"
-else
-  cmake --build --preset "$preset" --parallel "$jobs" --target rlhf4j
-fi
+case $preset-$tests in
+  cuda-ON) set -- --target rlhf4j_cuda cuda_tests ;;
+  cuda-OFF) set -- --target rlhf4j_cuda ;;
+  *-ON) set -- ;;
+  *) set -- --target rlhf4j ;;
+esac
+cmake --build --preset "$preset" --parallel "$jobs" "$@"

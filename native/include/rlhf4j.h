@@ -16,6 +16,7 @@
  *   - "float" means f32 or bf16. Arithmetic is f32 whatever the storage.
  *   - Same device, same inputs, same number of threads: same bits.
  *   - A device may be called from any thread; calls on one device are serialised.
+ *   - A device that works ahead (cuda) tells of bad values inside tensors (ids, offsets) when something next waits for it.
  */
 #ifndef RLHF4J_H
 #define RLHF4J_H
@@ -33,7 +34,7 @@ extern "C" {
 #endif
 
 /* Raised with every change of a declaration below; the Java side refuses a library with another number. */
-#define RL_ABI_VERSION 1
+#define RL_ABI_VERSION 2
 
 typedef enum rl_status {
   RL_OK = 0,

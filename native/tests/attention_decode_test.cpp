@@ -96,8 +96,9 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{{40}, 3, 50, 4, 2, 128, 1, RL_BF16}));
 
 TEST(AttentionDecodeErrors, NamesOpArgumentExpectedAndFound) {
-  Tensor q({2, 4, 8}), o({2, 4, 8}), k({3, 10, 2, 8}), v({3, 10, 2, 8}), slots({2}, Ints{0, 2}),
-      lengths({2}, Ints{1, 10});
+  const Floats ones(480, 1.0f);
+  Tensor q({2, 4, 8}, Floats(64, 1.0f)), o({2, 4, 8}), k({3, 10, 2, 8}, ones), v({3, 10, 2, 8}, ones);
+  Tensor slots({2}, Ints{0, 2}), lengths({2}, Ints{1, 10});
   RL_CHECK(rl_attention_decode(o, q, k, v, slots, lengths, 1, 0));
   auto wrong = [&](const rl_tensor *to, const rl_tensor *tk, const rl_tensor *ts, const rl_tensor *tl,
                    const std::vector<std::string> &parts) {

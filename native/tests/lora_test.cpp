@@ -210,7 +210,7 @@ TEST(LoraRows, MayBeStrided) {
 
 TEST(LoraErrors, NamesOpArgumentExpectedAndFound) {
   Adapter adapter(4, 6, 5, 1.0f, 1);
-  Tensor x({3, 6}), y({3, 5}), h({3, 4}), narrow({3, 3}), wrong({3, 7});
+  Tensor x({3, 6}, Floats(18, 1.0f)), y({3, 5}, Floats(15, 1.0f)), h({3, 4}), narrow({3, 3}), wrong({3, 7});
   const rl_lora_segment good = adapter.segment(0, 3, true);
   auto run = [&](rl_lora_segment s, const rl_dropout *d = nullptr) { return rl_lora(y, h, x, &s, 1, d); };
   RL_CHECK(run(good));
@@ -245,7 +245,7 @@ TEST(LoraErrors, NamesOpArgumentExpectedAndFound) {
 // Every tensor of every segment is checked, however many there are.
 TEST(LoraErrors, OverlapInTheLastOfManySegments) {
   const int64_t rows = 20;
-  Tensor x({rows, 6}), y({rows, 5}), h({rows, 4});
+  Tensor x({rows, 6}, Floats(120, 1.0f)), y({rows, 5}, Floats(100, 1.0f)), h({rows, 4}, Floats(80, 1.0f));
   std::vector<std::unique_ptr<Adapter>> adapters;
   std::vector<rl_lora_segment> segments;
   for (uint32_t i = 0; i < rows; i++) {

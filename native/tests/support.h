@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <random>
@@ -34,11 +35,17 @@ inline uint16_t f32_to_bf16(float x) {
   return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
-/// The process's CPU device. RLHF4J_CPU_ISA picks the kernels, so ctest runs every test once per instruction set.
+/// The backend that the process tests: RLHF4J_TEST_DEVICE, or the CPU.
+inline const char *backend() {
+  const char *named = std::getenv("RLHF4J_TEST_DEVICE");
+  return named && *named ? named : "cpu";
+}
+
+/// The process's device. RLHF4J_CPU_ISA picks the CPU's kernels, so ctest runs every test once per instruction set.
 inline rl_device device() {
   static rl_device handle = [] {
     rl_device d = 0;
-    EXPECT_EQ(rl_device_open(&d, "cpu", 0, 2), RL_OK) << rl_last_error();
+    EXPECT_EQ(rl_device_open(&d, backend(), 0, 2), RL_OK) << rl_last_error();
     return d;
   }();
   return handle;

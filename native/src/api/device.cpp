@@ -3,19 +3,21 @@
 #include <cstring>
 
 #include "dispatch/op.h"
+#include "dispatch/plugin.h"
 
 using namespace rl;
 
 int32_t rl_abi_version(void) { return RL_ABI_VERSION; }
 
 const char *rl_build_info(void) {
-  static const std::string text = format("rlhf4j 0.1.0, ABI %d, %s, backends: cpu", RL_ABI_VERSION,
+  static const std::string text = format("rlhf4j 0.1.0, ABI %d, %s, backends: %s", RL_ABI_VERSION,
 #if defined(__clang__)
                                          "clang " __clang_version__
 #else
                                          "gcc " __VERSION__
 #endif
-  );
+                                         ,
+                                         list_backends().c_str());
   return text.c_str();
 }
 
@@ -25,7 +27,9 @@ rl_status rl_device_open(rl_device *device, const char *backend, int32_t index, 
     RL_REQUIRE(backend, "backend: expected a name, found null");
     RL_REQUIRE(threads >= 0 && threads <= 1024, "threads: expected 0 (all cores) to 1024, found %d", threads);
     if (std::strcmp(backend, "cpu") != 0) {
-      fail(RL_UNSUPPORTED, "backend: expected one of [cpu], found '%s'", backend);
+      RL_REQUIRE(index >= 0, "index: expected 0 or more, found %d", index);
+      *device = register_device(find_backend(backend).open(index));
+      return;
     }
     RL_REQUIRE(index == 0, "index: the cpu backend has device 0 only, found %d", index);
     *device = register_device(open_cpu_device(index, threads));

@@ -6,6 +6,13 @@
 
 #include "rlhf4j.h"
 
+// Kernels take views on a GPU too.
+#if defined(__CUDACC__)
+#define RL_ANYWHERE __host__ __device__
+#else
+#define RL_ANYWHERE
+#endif
+
 namespace rl {
 
 inline int64_t dtype_size(int32_t dtype) {
@@ -30,25 +37,25 @@ struct View {
   int64_t shape[RL_MAX_RANK] = {1, 1, 1, 1};   // 1 beyond the rank
   int64_t stride[RL_MAX_RANK] = {1, 1, 1, 1};  // in elements
 
-  explicit operator bool() const { return data != nullptr; }
+  RL_ANYWHERE explicit operator bool() const { return data != nullptr; }
 
-  int64_t elements() const { return shape[0] * shape[1] * shape[2] * shape[3]; }
-  int64_t rows() const { return shape[0]; }
+  RL_ANYWHERE int64_t elements() const { return shape[0] * shape[1] * shape[2] * shape[3]; }
+  RL_ANYWHERE int64_t rows() const { return shape[0]; }
   /// Elements of one row: all dimensions but the first, which are dense.
-  int64_t cols() const { return shape[1] * shape[2] * shape[3]; }
+  RL_ANYWHERE int64_t cols() const { return shape[1] * shape[2] * shape[3]; }
   /// Elements from one row to the next.
-  int64_t row_stride() const { return stride[0]; }
+  RL_ANYWHERE int64_t row_stride() const { return stride[0]; }
 
-  float *f32() const { return static_cast<float *>(data); }
-  uint16_t *bf16() const { return static_cast<uint16_t *>(data); }
-  int32_t *i32() const { return static_cast<int32_t *>(data); }
+  RL_ANYWHERE float *f32() const { return static_cast<float *>(data); }
+  RL_ANYWHERE uint16_t *bf16() const { return static_cast<uint16_t *>(data); }
+  RL_ANYWHERE int32_t *i32() const { return static_cast<int32_t *>(data); }
   template <class T>
-  T *as() const {
+  RL_ANYWHERE T *as() const {
     return static_cast<T *>(data);
   }
   /// The first element of row `t`.
   template <class T>
-  T *row(int64_t t) const {
+  RL_ANYWHERE T *row(int64_t t) const {
     return static_cast<T *>(data) + t * stride[0];
   }
 };

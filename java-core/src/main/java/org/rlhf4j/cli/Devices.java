@@ -8,7 +8,7 @@ import org.rlhf4j.tensor.Device;
 
 /** Opens the device that {@code --device} names. */
 final class Devices {
-  private static final Pattern NAME = Pattern.compile("([a-z]+)(?::(\\d+))?");
+  private static final Pattern NAME = Pattern.compile("([a-z]+(?:-[a-z]+)*)(?::(\\d{1,3}))?");
 
   private Devices() {}
 

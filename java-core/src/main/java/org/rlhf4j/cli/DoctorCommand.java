@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import org.rlhf4j.bindings.Native;
+import org.rlhf4j.bindings.NativeException;
 import org.rlhf4j.tensor.Device;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -24,6 +25,7 @@ final class DoctorCommand implements Callable<Integer> {
     Map<String, Object> document = new LinkedHashMap<>();
     document.put("java", System.getProperty("java.runtime.version"));
     document.put("native", Native.buildInfo());
+    document.put("cuda", cuda());
     List<Map<String, Object>> tests = new ArrayList<>();
     boolean fine = true;
     try (Device device = Devices.open(common.device, common.threads)) {
@@ -32,6 +34,7 @@ final class DoctorCommand implements Callable<Integer> {
       if (!common.json) {
         Output.line("Java      " + document.get("java"));
         Output.line("native    " + document.get("native"));
+        Output.line("cuda      " + document.get("cuda"));
         Output.line(device.name() + "       " + device.describe());
       }
       for (SelfTest.Result r : SelfTest.run(device)) {
@@ -48,5 +51,14 @@ final class DoctorCommand implements Callable<Integer> {
       Output.json(document);
     }
     return fine ? 0 : Main.FAILED;
+  }
+
+  /** The first GPU, or why there is none. */
+  private static String cuda() {
+    try (Device device = Device.open("cuda", 0, 0)) {
+      return device.describe();
+    } catch (NativeException e) {
+      return "not available: " + e.getMessage();
+    }
   }
 }

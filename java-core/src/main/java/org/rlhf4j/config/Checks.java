@@ -33,7 +33,8 @@ final class Checks {
   }
 
   private void common() {
-    if (!s.text("device").matches("cpu|cuda(:[0-9]{1,3})?|auto")) {
+    // emulated: the CUDA backend's host code without a GPU, in builds with the tests.
+    if (!s.text("device").matches("cpu|cuda(:[0-9]{1,3})?|emulated(-checked)?|auto")) {
       throw s.problem("device", "expected cpu|cuda[:N]|auto, found '" + s.text("device") + "'");
     }
     if (s.integer("max_steps") == 0) {

@@ -373,7 +373,9 @@ class InferenceCommandsTest {
     JsonNode document = Ran.json("doctor");
     assertTrue(document.get("passed").asBoolean());
     assertTrue(document.get("tests").size() > 10);
-    assertTrue(Ran.run("doctor").done().out().contains("ok "));
+    assertFalse(document.get("cuda").asText().isBlank());
+    String text = Ran.run("doctor").done().out();
+    assertTrue(text.contains("ok ") && text.contains("cuda   "), text);
   }
 
   @Test

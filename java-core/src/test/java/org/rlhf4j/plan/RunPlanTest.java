@@ -38,8 +38,7 @@ class RunPlanTest {
     assertEquals((0.5 + 3.2 + 1) / 2, plan.secondsPerStep(), 1e-9);
     assertEquals(20 * plan.secondsPerStep(), plan.seconds());
     assertEquals(100, plan(3, 4, 5000).transients());
-    assertEquals(
-        1000 - 4, plan(3, 1000, 5000).transients(), "loading, before there is a state");
+    assertEquals(1000 - 4, plan(3, 1000, 5000).transients(), "loading, before there is a state");
   }
 
   @Test

@@ -1,0 +1,292 @@
+// The CUDA driver over the emulator. A stream is a queue that is worked off when somebody waits for it, and no sooner: the host
+// must not count on a copy or a kernel having happened before.
+#include "cuda/driver.h"
+
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <set>
+#include <string>
+
+#include "emulator/block.h"
+#include "emulator/checker.h"
+#include "emulator/driver.h"
+#include "emulator/memory.h"
+#include "emulator/registry.h"
+#include "emulator/report.h"
+
+// The handles of cuda.h are pointers to these.
+struct CUstream_st {
+  std::deque<std::function<CUresult()>> queue;
+};
+struct CUevent_st {
+  CUstream_st *stream = nullptr;  // where it was recorded last; waiting for it works off all of that queue
+};
+
+namespace rl::emulator {
+namespace {
+
+std::recursive_mutex &mutex = *new std::recursive_mutex;  // the emulator's state is one for the process
+std::string &last_report = *new std::string;
+std::set<CUstream_st *> &streams = *new std::set<CUstream_st *>;
+
+using Lock = std::lock_guard<std::recursive_mutex>;
+
+uint8_t *address(CUdeviceptr p) { return reinterpret_cast<uint8_t *>(p); }
+
+CUresult work_off(CUstream_st *stream) {
+  const GlobalMemoryOpen open;
+  CUresult result = CUDA_SUCCESS;
+  while (!stream->queue.empty()) {
+    const auto task = std::move(stream->queue.front());
+    stream->queue.pop_front();
+    const CUresult one = task();
+    if (result == CUDA_SUCCESS) result = one;
+  }
+  return result;
+}
+
+/// Waits for the device, as freeing memory does.
+CUresult work_off_all() {
+  CUresult result = CUDA_SUCCESS;
+  for (CUstream_st *stream : streams) {
+    const CUresult one = work_off(stream);
+    if (result == CUDA_SUCCESS) result = one;
+  }
+  return result;
+}
+
+/// A GPU's copy engine does not know of buffers; the checker does.
+CUresult copy(void *dst, const void *src, size_t bytes, bool check_dst, bool check_src) {
+  if ((check_dst && !checker::is_lent(dst, bytes)) || (check_src && !checker::is_lent(src, bytes))) {
+    begin_report("copy");
+    error("out-of-bounds", nullptr, 0, std::to_string(bytes) + " bytes");
+    last_report = take_report();
+    return CUDA_ERROR_ILLEGAL_ADDRESS;
+  }
+  std::memcpy(dst, src, bytes);
+  if (check_dst) checker::written(dst, bytes);
+  return CUDA_SUCCESS;
+}
+
+struct Copied {  // kernel parameters, which the caller's stack does not keep
+  const Kernel *kernel;
+  dim3 grid, block;
+  size_t shared;
+  std::vector<std::vector<char>> values;
+};
+
+CUresult run_kernel(Copied &launch) {
+  std::vector<void *> values;
+  for (auto &value : launch.values) values.push_back(value.data());
+  run({launch.kernel, launch.grid, launch.block, launch.shared, values.data()}, settings_of_environment());
+  if (!has_errors()) return CUDA_SUCCESS;
+  last_report = take_report();
+  return CUDA_ERROR_LAUNCH_FAILED;
+}
+
+// ---- the functions of cuda/driver.def
+
+CUresult CUDAAPI cuInit(unsigned) { return CUDA_SUCCESS; }
+CUresult CUDAAPI cuDriverGetVersion(int *version) {
+  *version = CUDA_VERSION;
+  return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuGetErrorName(CUresult error, const char **name) {
+  switch (error) {
+    case CUDA_SUCCESS:
+      *name = "CUDA_SUCCESS";
+      return CUDA_SUCCESS;
+    case CUDA_ERROR_OUT_OF_MEMORY:
+      *name = "CUDA_ERROR_OUT_OF_MEMORY";
+      return CUDA_SUCCESS;
+    case CUDA_ERROR_ILLEGAL_ADDRESS:
+      *name = "CUDA_ERROR_ILLEGAL_ADDRESS";
+      return CUDA_SUCCESS;
+    case CUDA_ERROR_LAUNCH_FAILED:
+      *name = "CUDA_ERROR_LAUNCH_FAILED";
+      return CUDA_SUCCESS;
+    default:
+      *name = nullptr;
+      return CUDA_ERROR_INVALID_VALUE;
+  }
+}
+CUresult CUDAAPI cuDeviceGetCount(int *count) {
+  *count = 1;
+  return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuDeviceGet(CUdevice *device, int index) {
+  *device = index;
+  return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuDeviceGetName(char *name, int length, CUdevice) {
+  std::snprintf(name, static_cast<size_t>(length), "emulated GPU%s", checked ? ", checked" : "");
+  return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice) {
+  switch (attribute) {
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
+      *value = 8;
+      return CUDA_SUCCESS;
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
+      *value = 0;
+      return CUDA_SUCCESS;
+    case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:
+      *value = 4;
+      return CUDA_SUCCESS;
+    case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN:
+      *value = 163 << 10;  // an A100's
+      return CUDA_SUCCESS;
+    default:
+      return CUDA_ERROR_INVALID_VALUE;
+  }
+}
+CUresult CUDAAPI cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice) {
+  *context = reinterpret_cast<CUcontext>(&mutex);  // any address
+  return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuDevicePrimaryCtxRelease(CUdevice) { return CUDA_SUCCESS; }
+CUresult CUDAAPI cuCtxSetCurrent(CUcontext) { return CUDA_SUCCESS; }
+
+CUresult CUDAAPI cuMemGetInfo(size_t *free, size_t *total) {
+  *free = free_global_bytes();
+  *total = global_memory().capacity;
+  return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuMemAlloc(CUdeviceptr *block, size_t bytes) {
+  const Lock lock(mutex);
+  void *memory = allocate_global(bytes);
+  *block = reinterpret_cast<CUdeviceptr>(memory);
+  return memory ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+CUresult CUDAAPI cuMemFree(CUdeviceptr block) {
+  const Lock lock(mutex);
+  const CUresult result = work_off_all();
+  free_global(address(block));
+  return result;
+}
+CUresult CUDAAPI cuMemHostAlloc(void **block, size_t bytes, unsigned) {
+  const Lock lock(mutex);
+  *block = allocate_pinned(bytes);
+  if (!*block) return CUDA_ERROR_OUT_OF_MEMORY;
+  checker::lend(*block, bytes);
+  checker::written(*block, bytes);
+  return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuMemFreeHost(void *block) {
+  const Lock lock(mutex);
+  work_off_all();
+  checker::lend(block, 0);
+  free_pinned(block);
+  return CUDA_SUCCESS;
+}
+
+CUresult CUDAAPI cuMemcpyHtoDAsync(CUdeviceptr dst, const void *src, size_t bytes, CUstream stream) {
+  const Lock lock(mutex);
+  stream->queue.push_back([=] { return copy(address(dst), src, bytes, true, false); });
+  return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuMemcpyDtoHAsync(void *dst, CUdeviceptr src, size_t bytes, CUstream stream) {
+  const Lock lock(mutex);
+  stream->queue.push_back([=] { return copy(dst, address(src), bytes, false, true); });
+  return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuMemcpyDtoDAsync(CUdeviceptr dst, CUdeviceptr src, size_t bytes, CUstream stream) {
+  const Lock lock(mutex);
+  stream->queue.push_back([=] { return copy(address(dst), address(src), bytes, true, true); });
+  return CUDA_SUCCESS;
+}
+
+CUresult CUDAAPI cuStreamCreate(CUstream *stream, unsigned) {
+  const Lock lock(mutex);
+  *stream = new CUstream_st;
+  streams.insert(*stream);
+  return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuStreamDestroy(CUstream stream) {
+  const Lock lock(mutex);
+  work_off(stream);
+  streams.erase(stream);
+  delete stream;
+  return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuStreamSynchronize(CUstream stream) {
+  const Lock lock(mutex);
+  return work_off(stream);
+}
+CUresult CUDAAPI cuEventCreate(CUevent *event, unsigned) {
+  *event = new CUevent_st;
+  return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuEventDestroy(CUevent event) {
+  delete event;
+  return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuEventRecord(CUevent event, CUstream stream) {
+  event->stream = stream;
+  return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuEventSynchronize(CUevent event) {
+  const Lock lock(mutex);
+  return event->stream ? work_off(event->stream) : CUDA_SUCCESS;
+}
+
+CUresult CUDAAPI cuModuleLoadData(CUmodule *module, const void *) {
+  *module = reinterpret_cast<CUmodule>(&mutex);  // any address: the library's kernels are one module
+  return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuModuleUnload(CUmodule) { return CUDA_SUCCESS; }
+const Kernel *kernel_of(CUfunction function) { return reinterpret_cast<const Kernel *>(function); }
+CUresult CUDAAPI cuModuleGetFunction(CUfunction *function, CUmodule, const char *name) {
+  const Kernel *kernel = find_kernel(name);
+  *function = reinterpret_cast<CUfunction>(const_cast<Kernel *>(kernel));
+  return kernel ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
+}
+CUresult CUDAAPI cuFuncGetParamInfo(CUfunction function, size_t i, size_t *offset, size_t *size) {
+  const auto &sizes = kernel_of(function)->parameter_sizes;
+  if (i >= sizes.size()) return CUDA_ERROR_INVALID_VALUE;
+  *offset = 0;
+  *size = sizes[i];
+  return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuFuncSetAttribute(CUfunction, CUfunction_attribute, int) { return CUDA_SUCCESS; }
+
+CUresult CUDAAPI cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                                unsigned bz, unsigned shared, CUstream stream, void **values, void **) {
+  const Lock lock(mutex);
+  Copied launch{kernel_of(function), dim3(gx, gy, gz), dim3(bx, by, bz), shared, {}};
+  for (size_t i = 0; i < launch.kernel->parameter_sizes.size(); i++) {
+    const char *value = static_cast<const char *>(values[i]);
+    launch.values.emplace_back(value, value + launch.kernel->parameter_sizes[i]);
+  }
+  stream->queue.push_back([launch]() mutable { return run_kernel(launch); });
+  return CUDA_SUCCESS;
+}
+
+void lent(CUdeviceptr block, size_t bytes, CUstream stream) {
+  const Lock lock(mutex);
+  stream->queue.push_back([=] {
+    checker::lend(address(block), bytes);
+    return CUDA_SUCCESS;
+  });
+}
+
+const char *report() { return last_report.c_str(); }
+
+}  // namespace
+
+const cuda::Driver &emulated_driver() {
+  static const cuda::Driver driver = [] {
+    cuda::Driver d;
+#define RL_DRIVER(name) d.name = &name;
+#include "cuda/driver.def"
+#undef RL_DRIVER
+    d.lent = &lent;
+    d.report = &report;
+    return d;
+  }();
+  return driver;
+}
+
+}  // namespace rl::emulator

@@ -1,0 +1,39 @@
+// Device memory: blocks of a few rounded sizes that are kept when they come back. All work of a device runs on one stream, so
+// a block may be given out again while the kernel that used it last is still in the queue.
+#pragma once
+
+#include <map>
+#include <vector>
+
+#include "cuda/driver.h"
+
+namespace rl::cuda {
+
+class Allocator {
+ public:
+  Allocator(const Driver &driver, CUstream stream) : driver_(driver), stream_(stream) {}
+  ~Allocator() { free_cached(); }
+  Allocator(const Allocator &) = delete;
+  Allocator &operator=(const Allocator &) = delete;
+
+  /// 256-byte aligned, uninitialised; throws RL_OUT_OF_MEMORY. `counted`: part of in_use() and peak().
+  void *allocate(int64_t bytes, bool counted);
+  void release(void *memory, int64_t bytes, bool counted) noexcept;
+  /// Gives back to the driver what nobody uses. The stream must be idle: cuMemFree waits for it anyway.
+  void free_cached() noexcept;
+
+  int64_t in_use() const { return in_use_; }
+  int64_t peak() const { return peak_; }
+  void reset_peak() { peak_ = in_use_; }
+  int64_t reserved() const { return reserved_; }
+
+ private:
+  static int64_t rounded(int64_t bytes);
+
+  const Driver &driver_;
+  CUstream stream_;
+  std::map<int64_t, std::vector<CUdeviceptr>> free_;  // by rounded size
+  int64_t in_use_ = 0, peak_ = 0, reserved_ = 0;
+};
+
+}  // namespace rl::cuda

@@ -1,0 +1,89 @@
+// The seam between kernels and the machine that runs them: the only file with PTX, and the only one that knows of the emulator.
+//   KERNEL(name, threads, parameters...)   a kernel that the host finds by name, of at most `threads` threads a block
+//   SHARED(type, name, [dims])             an array of the block; SHARED_DYNAMIC(name) the bytes that the launch asks for
+//   DEVICE, DEVICE_MEMBER                  a function, a member function for kernels
+//   mma_bf16, ldmatrix_x4, cp_async16 ...  tensor-core products, their loads, asynchronous copies (sm_80 and up)
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+#if defined(__CUDACC__)
+// One block per multiprocessor is enough: without saying so, ptxas spills registers to make room for more.
+#define KERNEL(name, threads, ...) extern "C" __global__ void __launch_bounds__(threads, 1) name(__VA_ARGS__)
+#define DEVICE static __device__ __forceinline__
+#define DEVICE_MEMBER __device__ __forceinline__
+#define SHARED(type, name, dims) __shared__ __align__(16) type name dims
+#define SHARED_DYNAMIC(name)                                   \
+  extern __shared__ __align__(128) unsigned char name##_raw[]; \
+  unsigned char *name = name##_raw
+#else
+#include "emulator/cuda_on_host.h"
+#endif
+
+namespace rl::cuda {
+
+constexpr unsigned kFullWarp = 0xffffffffu;
+
+#if defined(__CUDACC__)
+
+/// One access of sizeof(T) bytes, aligned to it: float4, uint4, ...
+template <class T>
+DEVICE T load_vector(const T *p) {
+  return *p;
+}
+template <class T>
+DEVICE void store_vector(T *p, T v) {
+  *p = v;
+}
+
+DEVICE uint32_t shared_address(const void *p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
+
+/// d += a b for one 16x8x16 tile, bf16 in, f32 out; fragments as in the PTX manual's m16n8k16.
+DEVICE void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/// Four 8x8 tiles of 16-bit elements from shared memory; lanes 8i .. 8i+7 give the addresses of tile i's rows.
+DEVICE void ldmatrix_x4(uint32_t (&r)[4], const void *p) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(p))
+               : "memory");
+}
+DEVICE void ldmatrix_x4_transposed(uint32_t (&r)[4], const void *p) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(p))
+               : "memory");
+}
+
+/// Starts a copy of 16 bytes from global to shared memory; with !valid zeros are written and nothing is read, but `src` must
+/// be an address all the same. Both 16-byte aligned.
+DEVICE void cp_async16(void *dst, const void *src, bool valid) {
+  const int bytes = valid ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(dst)), "l"(src), "r"(bytes)
+               : "memory");
+}
+/// Ends a group of copies.
+DEVICE void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+/// Waits until at most N of this thread's groups are under way. Other threads see them after a barrier.
+template <int N>
+DEVICE void cp_async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+
+#endif
+
+/// Two numbers, rounded to bf16, as a fragment's register holds them.
+DEVICE uint32_t pack_bf16(float low, float high) {
+  return static_cast<uint32_t>(__bfloat16_as_ushort(__float2bfloat16_rn(high))) << 16 |
+         __bfloat16_as_ushort(__float2bfloat16_rn(low));
+}
+
+}  // namespace rl::cuda

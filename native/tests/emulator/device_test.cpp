@@ -1,0 +1,80 @@
+// What the CUDA backend's host code does beyond single ops: errors that come later, copies larger than the staging buffers,
+// memory that is kept, ops that are missing. Runs on an emulated device, without RLHF4J_CUDA_BLOCKING.
+#include "support.h"
+
+namespace rl::test {
+namespace {
+
+TEST(CudaDevice, BadIdsAreReportedAtTheNextWait) {
+  Tensor w({4, 3}, random_floats(12, 1)), y({2, 3}), ids({2}, Ints{1, 7});
+  RL_CHECK(rl_embedding(y, w, ids));
+  expect_error(rl_device_synchronize(device()), RL_INVALID_ARGUMENT,
+               {"device_synchronize", "embedding", "ids[1] is 7, expected 0 to 3"});
+  RL_CHECK(rl_device_synchronize(device()));  // once
+  Tensor good({2}, Ints{1, 3});
+  RL_CHECK(rl_embedding(y, w, good));
+  EXPECT_EQ(y.get()[3], w.get()[9]);
+}
+
+TEST(CudaDevice, CopiesOfManyPieces) {
+  const int64_t n = (int64_t{9} << 20) / 4 + 5;  // more than two staging buffers, and a rest
+  Floats values(static_cast<size_t>(n));
+  for (size_t i = 0; i < values.size(); i++) values[i] = static_cast<float>(i % 1000003);
+  Tensor x({n}, values), y({n});
+  RL_CHECK(rl_copy(y, x));
+  EXPECT_EQ(y.get(), values);
+}
+
+TEST(CudaDevice, AnOpThatIsMissingSaysSo) {
+  Tensor q({2, 1, 4}), k({2, 1, 4}), v({2, 1, 4}), o({2, 1, 4}), lse({1, 2}), cu({2}, Ints{0, 2});
+  expect_error(rl_attention(o, lse, q, k, v, cu, 1, 0), RL_UNSUPPORTED, {"attention", "cuda backend lacks attention"});
+}
+
+TEST(CudaDevice, KeepsFreedMemoryUntilTrimmed) {
+  int64_t use0, peak, reserved0, use1, reserved1;
+  RL_CHECK(rl_device_trim(device()));
+  RL_CHECK(rl_device_memory(&use0, &peak, &reserved0, device()));
+  {
+    Tensor x({1000, 1000});
+  }
+  RL_CHECK(rl_device_memory(&use1, &peak, &reserved1, device()));
+  EXPECT_EQ(use1, use0);
+  EXPECT_GE(peak, use0 + 4000000);
+  EXPECT_GE(reserved1, reserved0 + 4000000);
+  RL_CHECK(rl_device_trim(device()));
+  RL_CHECK(rl_device_memory(&use1, &peak, &reserved1, device()));
+  EXPECT_EQ(reserved1, reserved0);
+  rl_buffer huge = 0;
+  expect_error(rl_buffer_alloc(&huge, device(), int64_t{1} << 40), RL_OUT_OF_MEMORY, {"cannot allocate"});
+}
+
+TEST(CudaDevice, ReadingWhatNobodyWroteIsAnErrorWithALine) {
+  if (std::string(backend()) != "emulated-checked") return;  // the plain emulator does not look
+  Tensor x({3, 8}), w({8}, Floats(8, 1.0f)), y({3, 8});
+  RL_CHECK(rl_rms_norm(y, x, w, 1e-5f));
+  expect_error(rl_device_synchronize(device()), RL_INTERNAL,
+               {"CUDA_ERROR_LAUNCH_FAILED", "rms_norm_f32_f32: uninitialised at rms_norm.cu:", "thread"});
+}
+
+TEST(CudaDevice, DescribesItself) {
+  char text[256];
+  RL_CHECK(rl_device_describe(text, sizeof text, device()));
+  EXPECT_NE(std::string(text).find("compute capability 8.0"), std::string::npos) << text;
+  EXPECT_NE(std::string(rl_build_info()).find("emulated"), std::string::npos) << rl_build_info();
+}
+
+TEST(CudaDevice, SaysWhatToDoWithoutADriver) {
+  rl_device d = 0;
+  setenv("RLHF4J_CUDA_DRIVER", "libcuda-that-is-not-there.so", 1);
+  expect_error(rl_device_open(&d, "cuda", 0, 0), RL_UNSUPPORTED,
+               {"no NVIDIA driver on this machine", "install the driver"});
+  setenv("RLHF4J_CUDA_DRIVER", "libm.so.6", 1);  // a library without the functions
+  expect_error(rl_device_open(&d, "cuda", 0, 0), RL_UNSUPPORTED, {"too old", "cuInit"});
+  unsetenv("RLHF4J_CUDA_DRIVER");
+  expect_error(rl_device_open(&d, "cuda", -1, 0), RL_INVALID_ARGUMENT, {"index", "-1"});
+  expect_error(rl_device_open(&d, "emulated", 1, 0), RL_UNSUPPORTED, {"index", "0 to 0", "1"});
+  expect_error(rl_device_open(&d, "../cuda", 0, 0), RL_UNSUPPORTED, {"backend", "cpu, cuda, emulated"});
+}
+
+}  // namespace
+}  // namespace rl::test
