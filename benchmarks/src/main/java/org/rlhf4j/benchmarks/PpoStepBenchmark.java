@@ -124,7 +124,7 @@ public class PpoStepBenchmark {
   private CausalLm model() {
     String file = System.getProperty("rlhf4j.smollm2", "");
     if (file.isEmpty()) {
-      return CausalLm.frozen(device, SMOLLM2_135M, dtype, RandomTensor.source(SMOLLM2_135M));
+      return CausalLm.frozen(device, SMOLLM2_135M, dtype, CausalLm.syntheticWeights(SMOLLM2_135M));
     }
     try (ModelFiles files = ModelFiles.open(Path.of(file))) {
       return CausalLm.frozen(device, Families.config(files.config(), file), dtype, files::tensor);

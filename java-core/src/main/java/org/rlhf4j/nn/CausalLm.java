@@ -11,6 +11,7 @@ import org.rlhf4j.InputException;
 import org.rlhf4j.checkpoint.Nf4Tensor;
 import org.rlhf4j.checkpoint.Quantization;
 import org.rlhf4j.checkpoint.StoredTensor;
+import org.rlhf4j.checkpoint.SyntheticTensor;
 import org.rlhf4j.graph.Add;
 import org.rlhf4j.graph.Attention;
 import org.rlhf4j.graph.Embedding;
@@ -184,6 +185,15 @@ public final class CausalLm implements AutoCloseable {
   /** Names (Hugging Face's) and shapes of all parameters, as the kernels read them. */
   public static List<Parameters.Spec> specs(ModelConfig config) {
     return config.parameters().stream().map(ModelParameter::spec).toList();
+  }
+
+  /** Weights that lie in no file, of this shape: for measuring. */
+  public static Function<String, StoredTensor> syntheticWeights(ModelConfig config) {
+    Map<String, ModelParameter> byName = byName(config);
+    return name -> {
+      ModelParameter p = byName.get(name);
+      return new SyntheticTensor(name, p.storedAs().shape(p.shape()));
+    };
   }
 
   /** All linear layers that can have an adapter, in order. */

@@ -5,14 +5,10 @@ import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.util.Comparator;
 import java.util.List;
-import java.util.Map;
-import java.util.stream.Collectors;
 import org.rlhf4j.algorithms.Trainer;
-import org.rlhf4j.checkpoint.SyntheticTensor;
 import org.rlhf4j.config.PpoConfig;
 import org.rlhf4j.config.SftConfig;
 import org.rlhf4j.config.StageConfig;
-import org.rlhf4j.graph.Parameters;
 import org.rlhf4j.nn.CausalLm;
 import org.rlhf4j.nn.ModelConfig;
 import org.rlhf4j.nn.families.Families;
@@ -100,9 +96,6 @@ public final class Planner {
       int layers,
       int vocab) {
     ModelConfig small = Families.config(scaled(modelJson, layers, vocab), where);
-    Map<String, long[]> shapes =
-        CausalLm.specs(small).stream()
-            .collect(Collectors.toMap(Parameters.Spec::name, Parameters.Spec::shape));
     boolean full = config instanceof SftConfig sft && sft.full();
     try (Device device = devices.open();
         CausalLm model =
@@ -113,7 +106,7 @@ public final class Planner {
                     small,
                     dtype,
                     config.runtime().quantization(),
-                    name -> new SyntheticTensor(name, shapes.get(name)))) {
+                    CausalLm.syntheticWeights(small))) {
       return StageProbe.measure(model, config, rows);
     }
   }
