@@ -21,8 +21,8 @@ import org.rlhf4j.tensor.Device;
  * follows.
  */
 public final class Planner {
+  /** The smaller vocabulary of the probes, where the model has not a smaller one itself. */
   private static final int NARROW = 2048;
-  private static final int WIDE = 8192;
 
   /**
    * What the Java heap, compiled code and the threads' scratch grow by during a run (measured: 70
@@ -57,9 +57,11 @@ public final class Planner {
             .limit(batch(config))
             .toList();
     ModelConfig whole = Families.config(modelJson, where);
-    Probe small = probe(config, modelJson, where, dtype, longest, devices, 1, NARROW);
-    Probe deep = probe(config, modelJson, where, dtype, longest, devices, 2, NARROW);
-    Probe wide = probe(config, modelJson, where, dtype, longest, devices, 1, WIDE);
+    // Never more than the model's own: extrapolating downwards, noise could make a time negative.
+    int narrow = Math.min(NARROW, whole.vocabSize());
+    Probe small = probe(config, modelJson, where, dtype, longest, devices, 1, narrow);
+    Probe deep = probe(config, modelJson, where, dtype, longest, devices, 2, narrow);
+    Probe wide = probe(config, modelJson, where, dtype, longest, devices, 1, 4 * narrow);
     int fresh = config instanceof PpoConfig ppo ? ppo.maxNewTokens() : 0;
     double average = rows.stream().mapToInt(Planner::tokens).average().orElseThrow() + fresh;
     double most = longest.stream().mapToInt(Planner::tokens).average().orElseThrow() + fresh;
