@@ -375,6 +375,21 @@ def transformers_codes(model, kind):
         model, dtype=torch.bfloat16, device_map="cpu", quantization_config=settings).state_dict()
 
 
+def real_model(table, ours, work, file):
+    name = file.stem.split(".")[0]
+    folder = work / name
+    ours.run("convert", "--model", file, "--dtype", "f32", "--out", folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    prompts = ["The capital of France is", "Question: What is 12 plus 30?\nAnswer:", "Once upon a time"]
+    rows = [tokenizer(p)["input_ids"] for p in prompts]
+    theirs = causal(folder)
+    table.close(f"{name} as a folder", "transformers: logits", ours.logits(rows, "--model", file), torch_logits(theirs, rows), F32)
+    table.same(f"{name} as a folder", f"transformers: {NEW_TOKENS} greedy tokens",
+               ours.greedy(rows[1], "--model", file) == torch_greedy(theirs, rows[1]))
+    del theirs
+    gguf_files(table, ours, work, name, folder, rows, ("f16", "q8_0"))
+
+
 def templates(table, ours, work, model):
     """Chat templates as models ship them: those that the package trl carries, through `tokenize --chat` and through Jinja2."""
     what = "chat templates"
