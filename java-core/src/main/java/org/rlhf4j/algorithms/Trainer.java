@@ -17,12 +17,17 @@ public interface Trainer extends AutoCloseable {
   /** Steps that the configuration and the data ask for. */
   long totalSteps();
 
-  /** Steps of a run over {@code rows} rows, before there is a trainer. */
-  static long steps(StageConfig config, int rows) {
+  /** Rows of one step. */
+  static int rowsPerStep(StageConfig config) {
     int accumulation =
         config instanceof PpoConfig ? 1 : config.training().gradientAccumulationSteps();
-    int batch = config.training().batchSize() * accumulation;
-    return Settings.totalSteps(config.training(), new BatchOrder(rows, batch, 0, false));
+    return config.training().batchSize() * accumulation;
+  }
+
+  /** Steps of a run over {@code rows} rows, before there is a trainer. */
+  static long steps(StageConfig config, int rows) {
+    return Settings.totalSteps(
+        config.training(), new BatchOrder(rows, rowsPerStep(config), 0, false));
   }
 
   /** Makes the next step and tells its metrics, by the names that COMMANDS lists. */

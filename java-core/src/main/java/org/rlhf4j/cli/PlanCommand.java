@@ -28,11 +28,10 @@ import org.rlhf4j.nn.families.Families;
 import org.rlhf4j.plan.Planner;
 import org.rlhf4j.plan.RowLength;
 import org.rlhf4j.plan.RunPlan;
-import org.rlhf4j.report.Log;
 import org.rlhf4j.tokenizer.ChatTemplate;
 import org.rlhf4j.tokenizer.Tokenizer;
 import picocli.CommandLine.Command;
-import picocli.CommandLine.Option;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Unmatched;
 
 @Command(
@@ -43,29 +42,13 @@ import picocli.CommandLine.Unmatched;
     },
     mixinStandardHelpOptions = true)
 final class PlanCommand implements Callable<Integer> {
-  @Option(
-      names = "--json",
-      description = "one JSON document on standard output, and nothing else there")
-  private boolean json;
-
-  @Option(names = "--quiet", description = "no progress")
-  private boolean quiet;
-
-  @Option(
-      names = "--log-level",
-      paramLabel = "error|warn|info|debug",
-      description = "(default: info, with --quiet warn)")
-  private String logLevel;
-
-  @Option(names = "--offline", description = Models.OFFLINE)
-  private boolean offline;
+  @Mixin private OutputOptions output;
 
   @Unmatched private List<String> arguments = new ArrayList<>();
 
   @Override
   public Integer call() {
-    Log.configure(logLevel, quiet);
-    Models.configure(offline, quiet);
+    output.configureLog();
     org.rlhf4j.config.Command stage = stage();
     Settings settings = Settings.fromArguments(stage, arguments.subList(1, arguments.size()));
     StageConfig config =
@@ -79,7 +62,7 @@ final class PlanCommand implements Callable<Integer> {
       ModelConfig model = Families.config(files.config(), path.toString());
       List<RowLength> rows = rows(config, files, model);
       RunPlan plan = plan(config, files, rows);
-      if (json) {
+      if (output.json) {
         Output.json(document(plan, model, rows));
       } else {
         print(plan, model, rows, config);

@@ -20,7 +20,7 @@ import org.rlhf4j.report.Progress;
 import org.rlhf4j.report.RunFolder;
 import org.rlhf4j.report.RunReport;
 import org.slf4j.Logger;
-import picocli.CommandLine.Option;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Unmatched;
 
 /**
@@ -29,22 +29,7 @@ import picocli.CommandLine.Unmatched;
  * and the result at the end.
  */
 abstract class TrainingCommand implements Callable<Integer> {
-  @Option(
-      names = "--json",
-      description = "the last metrics as one JSON document on standard output")
-  private boolean json;
-
-  @Option(names = "--quiet", description = "no progress")
-  private boolean quiet;
-
-  @Option(
-      names = "--log-level",
-      paramLabel = "error|warn|info|debug",
-      description = "(default: info, with --quiet warn)")
-  private String logLevel;
-
-  @Option(names = "--offline", description = Models.OFFLINE)
-  private boolean offline;
+  @Mixin private OutputOptions output;
 
   @Unmatched private List<String> arguments = new ArrayList<>();
 
@@ -87,15 +72,14 @@ abstract class TrainingCommand implements Callable<Integer> {
   }
 
   private int runStage() throws IOException {
-    Log.configure(logLevel, quiet);
-    Models.configure(offline, quiet);
+    output.configureLog();
     Logger log = Log.of(getClass());
     StageConfig config = configure(Settings.fromArguments(command(), arguments));
     // What is wrong with the paths is said before anything is made.
     config.paths().requiredModel();
     Path out = config.paths().requiredOut();
     config.warnings().forEach(log::warn);
-    Progress progress = new Progress(quiet);
+    Progress progress = new Progress(output.quiet);
     Map<String, Object> last;
     try (LazyFolder lazy = new LazyFolder(out, config.settings())) {
       prepare(config, log);
@@ -111,9 +95,9 @@ abstract class TrainingCommand implements Callable<Integer> {
     Map<String, Object> document = new LinkedHashMap<>();
     document.put("out", out.toString());
     document.put("metrics", last);
-    if (json) {
+    if (output.json) {
       Output.json(document);
-    } else if (!quiet) {
+    } else if (!output.quiet) {
       System.err.println("rlhf4j: " + command().text() + " done, the result is in " + out);
     }
     return 0;

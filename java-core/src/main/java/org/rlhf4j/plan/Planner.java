@@ -54,7 +54,7 @@ public final class Planner {
     List<RowLength> longest =
         rows.stream()
             .sorted(Comparator.comparingInt(Planner::tokens).reversed())
-            .limit(batch(config))
+            .limit(Trainer.rowsPerStep(config))
             .toList();
     ModelConfig whole = Families.config(modelJson, where);
     // Never more than the model's own: extrapolating downwards, noise could make a time negative.
@@ -79,13 +79,6 @@ public final class Planner {
 
   private static int tokens(RowLength row) {
     return row.tokens() + row.other();
-  }
-
-  /** Rows of one step. */
-  private static int batch(StageConfig config) {
-    int accumulation =
-        config instanceof PpoConfig ? 1 : config.training().gradientAccumulationSteps();
-    return config.training().batchSize() * accumulation;
   }
 
   private static Probe probe(
