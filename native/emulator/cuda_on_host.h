@@ -111,6 +111,10 @@ inline void ldmatrix_x4_transposed(uint32_t (&r)[4], const void *p, RL_WHERE) {
 inline void cp_async16(void *dst, const void *src, bool valid, RL_WHERE) {
   emulator::copy_async(dst, src, 16, valid, file, line);
 }
+inline void cp_async8(void *dst, const void *src, bool valid, RL_WHERE) {
+  emulator::copy_async(dst, src, 8, valid, file, line);
+}
+inline float exp2_approx(float x) { return exp2f(x); }
 inline void cp_async_commit() { emulator::copy_async_commit(); }
 template <int N>
 inline void cp_async_wait() {

@@ -295,7 +295,8 @@ TEST(AttentionDeterminism, ThreadsDoNotShow) {
 }
 
 TEST(AttentionErrors, NamesOpArgumentExpectedAndFound) {
-  Tensor q({5, 6, 8}), k({5, 2, 8}), v({5, 2, 8}), o({5, 6, 8}), lse({6, 5}), cu({3}, Ints{0, 2, 5});
+  Tensor q({5, 6, 8}, random_floats(240, 1)), k({5, 2, 8}, random_floats(80, 2)), v({5, 2, 8}, random_floats(80, 3));
+  Tensor o({5, 6, 8}), lse({6, 5}), cu({3}, Ints{0, 2, 5});
   RL_CHECK(rl_attention(o, lse, q, k, v, cu, 1, 0));
   auto wrong = [&](const rl_tensor *to, const rl_tensor *tl, const rl_tensor *tq, const rl_tensor *tk,
                    const rl_tensor *tv, const rl_tensor *tcu, int32_t window, const std::vector<std::string> &parts) {
