@@ -11,6 +11,9 @@
 
 namespace rl::cuda {
 
+/// Elements from row to row of what is laid aside: four rows of eight columns lie in different banks.
+RL_ANYWHERE constexpr int aside_pitch(int columns) { return columns | 8; }
+
 constexpr int kAttentionThreads = 128, kAttentionWarps = kAttentionThreads / 32;
 constexpr int kAttentionShared = 99 * 1024;  // bytes that every GPU from 8.0 on gives a block
 
@@ -24,7 +27,7 @@ struct AttentionTiles {
   RL_ANYWHERE constexpr int rows() const { return warp_rows() * kAttentionWarps; }
   RL_ANYWHERE constexpr int pitch() const { return D + 16 / size; }
   /// Elements that a warp lays aside to make an operand of what it holds: f32 only, tensor cores take registers.
-  RL_ANYWHERE constexpr int aside() const { return size == 2 ? 0 : warp_rows() * (others + 4); }
+  RL_ANYWHERE constexpr int aside() const { return size == 2 ? 0 : warp_rows() * aside_pitch(others); }
   /// Bytes for `own` matrices of the block's rows, and two of the other side twice: one is copied while one is in use.
   RL_ANYWHERE constexpr int shared(int own) const {
     return size * (pitch() * (own * rows() + 4 * others) + kAttentionWarps * aside());
@@ -82,12 +85,14 @@ DEVICE void copy_rows(T *tile, const HeadRows<T> &x, bool vectors, int first, in
 }
 
 /// What a warp holds of a matrix of its rows and N columns: each lane has kRows of the rows, and of each kColumns of the columns;
-/// kLanes neighbours share a row.
-template <class T, int kTiles, int N>
+/// kLanes neighbours share a row. kSums: a result of multiply_columns, else of multiply_rows.
+template <class T, int kTiles, int N, bool kSums = false>
 struct WarpTile;
+template <class T, int kTiles, int D>
+using WarpSums = WarpTile<T, kTiles, D, true>;
 
-template <int kTiles, int N>
-struct WarpTile<bf16, kTiles, N> {
+template <int kTiles, int N, bool kSums>
+struct WarpTile<bf16, kTiles, N, kSums> {
   static constexpr int kRows = 2 * kTiles, kColumns = N / 4, kLanes = 4;
   float c[kTiles][N / 8][4] = {};
 
@@ -96,14 +101,16 @@ struct WarpTile<bf16, kTiles, N> {
   static DEVICE_MEMBER int column(int j) { return j / 2 * 8 + lane() % 4 * 2 + j % 2; }
 };
 
-template <int kTiles, int N>
-struct WarpTile<float, kTiles, N> {
+template <int kTiles, int N, bool kSums>
+struct WarpTile<float, kTiles, N, kSums> {
   static constexpr int kRows = kTiles, kColumns = N / 8, kLanes = 8;
   float c[kTiles][N / 8] = {};
 
   DEVICE_MEMBER float &at(int i, int j) { return c[i][j]; }
   static DEVICE_MEMBER int row(int i) { return i * 4 + lane() / 8; }
-  static DEVICE_MEMBER int column(int j) { return j * 8 + lane() % 8; }
+  static DEVICE_MEMBER int column(int j) {
+    return kSums ? j / 4 * 32 + lane() % 8 * 4 + j % 4 : j * 8 + lane() % 8;  // sums by vectors of four
+  }
 };
 
 /// s += x y^T: x are the warp's rows in shared memory, y the N rows of the other side, both of D columns.
@@ -132,7 +139,7 @@ DEVICE void multiply_rows(WarpTile<bf16, kTiles, N> &s, const bf16 *x, const bf1
 
 /// o += p y: y are N rows of D columns in shared memory. The accumulator of one product is, rounded, the operand of the next.
 template <int D, int kTiles, int N>
-DEVICE void multiply_columns(WarpTile<bf16, kTiles, D> &o, const WarpTile<bf16, kTiles, N> &p, const bf16 *y, bf16 *) {
+DEVICE void multiply_columns(WarpSums<bf16, kTiles, D> &o, const WarpTile<bf16, kTiles, N> &p, const bf16 *y, bf16 *) {
   constexpr int kPitch = D + 8;
   const bf16 *b_lane = y + lane() % 16 * kPitch + lane() / 16 * 8;
 #pragma unroll
@@ -184,9 +191,9 @@ DEVICE void multiply_rows(WarpTile<float, kTiles, N> &s, const float *x, const f
 }
 
 template <int D, int kTiles, int N>
-DEVICE void multiply_columns(WarpTile<float, kTiles, D> &o, const WarpTile<float, kTiles, N> &p, const float *y,
+DEVICE void multiply_columns(WarpSums<float, kTiles, D> &o, const WarpTile<float, kTiles, N> &p, const float *y,
                              float *aside) {
-  constexpr int kPitch = D + 4, kAside = N + 4;
+  constexpr int kPitch = D + 4, kAside = aside_pitch(N);
   __syncwarp();  // what was aside before has been read
 #pragma unroll
   for (int i = 0; i < kTiles; i++) {
@@ -195,15 +202,29 @@ DEVICE void multiply_columns(WarpTile<float, kTiles, D> &o, const WarpTile<float
   }
   __syncwarp();
 #pragma unroll 1
-  for (int k = 0; k < N; k++) {
-    float a[kTiles];
+  for (int k = 0; k < N; k += 4) {
+    float a[kTiles][4];
 #pragma unroll
-    for (int i = 0; i < kTiles; i++) a[i] = aside[p.row(i) * kAside + k];
+    for (int i = 0; i < kTiles; i++) {
+      const float4 v = load_vector(reinterpret_cast<const float4 *>(aside + p.row(i) * kAside + k));
+      a[i][0] = v.x;
+      a[i][1] = v.y;
+      a[i][2] = v.z;
+      a[i][3] = v.w;
+    }
 #pragma unroll
-    for (int j = 0; j < D / 8; j++) {
-      const float b = y[k * kPitch + o.column(j)];
+    for (int l = 0; l < 4; l++) {
 #pragma unroll
-      for (int i = 0; i < kTiles; i++) o.c[i][j] += a[i] * b;
+      for (int j = 0; j < D / 8; j += 4) {
+        const float4 b = load_vector(reinterpret_cast<const float4 *>(y + (k + l) * kPitch + o.column(j)));
+#pragma unroll
+        for (int i = 0; i < kTiles; i++) {
+          o.c[i][j] += a[i][l] * b.x;
+          o.c[i][j + 1] += a[i][l] * b.y;
+          o.c[i][j + 2] += a[i][l] * b.z;
+          o.c[i][j + 3] += a[i][l] * b.w;
+        }
+      }
     }
   }
 }
@@ -211,10 +232,10 @@ DEVICE void multiply_columns(WarpTile<float, kTiles, D> &o, const WarpTile<float
 /// Rows [first, end) of `out` = the warp's rows times `factor`, staged in `tile` (the warp's own rows in shared memory, no longer
 /// used by itself) so that global memory sees vectors of 16 bytes.
 template <int D, class T, int kTiles>
-DEVICE void store_rows(const HeadRows<T> &out, bool vectors, WarpTile<T, kTiles, D> &x,
-                       const float (&factor)[WarpTile<T, kTiles, D>::kRows], T *tile, int first, int end) {
+DEVICE void store_rows(const HeadRows<T> &out, bool vectors, WarpSums<T, kTiles, D> &x,
+                       const float (&factor)[WarpSums<T, kTiles, D>::kRows], T *tile, int first, int end) {
   constexpr int kChunk = 16 / sizeof(T), kAcross = D / kChunk, kPitch = D + kChunk;
-  using Tile = WarpTile<T, kTiles, D>;
+  using Tile = WarpSums<T, kTiles, D>;
   constexpr int kWarpRows = Tile::kRows * 32 / Tile::kLanes;
   __syncwarp();
 #pragma unroll
@@ -228,7 +249,11 @@ DEVICE void store_rows(const HeadRows<T> &out, bool vectors, WarpTile<T, kTiles,
       }
     } else {
 #pragma unroll
-      for (int j = 0; j < Tile::kColumns; j++) row[Tile::column(j)] = x.at(i, j) * factor[i];
+      for (int j = 0; j < Tile::kColumns; j += 4) {
+        const float4 v{x.at(i, j) * factor[i], x.at(i, j + 1) * factor[i], x.at(i, j + 2) * factor[i],
+                       x.at(i, j + 3) * factor[i]};
+        store_vector(reinterpret_cast<float4 *>(row + Tile::column(j)), v);
+      }
     }
   }
   __syncwarp();

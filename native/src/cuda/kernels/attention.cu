@@ -55,7 +55,7 @@ DEVICE void attend(const Attention &x) {
 
   const int mine = s.first + warp() * kCut.warp_rows(), last = mine + kCut.warp_rows() - 1;
   T *own = queries + warp() * kCut.warp_rows() * kPitch;
-  WarpTile<T, kCut.tiles, D> o;
+  WarpSums<T, kCut.tiles, D> o;
   using Scores = WarpTile<T, kCut.tiles, kKeys>;
   const float scale = x.scale * kLog2e;
   float top[Scores::kRows], sum[Scores::kRows];

@@ -19,7 +19,7 @@ namespace rl::cuda {
 namespace {
 RL_ANYWHERE constexpr AttentionTiles by_keys_tiles(int size, int D) {
   if (size == 4) return {size, D, D <= 64 ? 4 : 2, D <= 64 ? 32 : D <= 128 ? 16 : 8};
-  return {size, D, D <= 32 ? 2 : 1, D <= 128 ? 32 : 16};
+  return {size, D, D <= 64 ? 2 : 1, D <= 128 ? 32 : 16};
 }
 RL_ANYWHERE constexpr AttentionTiles by_queries_tiles(int size, int D) {
   if (size == 4) return {size, D, D <= 64 ? 4 : 2, D <= 64 ? 32 : D <= 128 ? 16 : 8};
@@ -112,7 +112,7 @@ DEVICE void backward_by_keys(const AttentionBackward &x) {
 
   const int mine = s.first + warp() * kCut.warp_rows(), last = mine + kCut.warp_rows() - 1;
   T *ownKeys = keys + warp() * kCut.warp_rows() * kPitch, *ownValues = values + warp() * kCut.warp_rows() * kPitch;
-  WarpTile<T, kCut.tiles, D> sumK, sumV;
+  WarpSums<T, kCut.tiles, D> sumK, sumV;
   using Scores = WarpTile<T, kCut.tiles, kQueries>;
   const float scale = x.scale * kLog2e;
   int buffer = 0;
@@ -132,11 +132,10 @@ DEVICE void backward_by_keys(const AttentionBackward &x) {
       Scores p;
       multiply_rows<D>(p, ownKeys, q);
 #pragma unroll
-      for (int i = 0; i < Scores::kRows; i++) {
+      for (int j = 0; j < Scores::kColumns; j++) {
+        const float lse = statistics(p.column(j))->x;
 #pragma unroll
-        for (int j = 0; j < Scores::kColumns; j++) {
-          p.at(i, j) = exp2_approx(p.at(i, j) * scale - statistics(p.column(j))->x);
-        }
+        for (int i = 0; i < Scores::kRows; i++) p.at(i, j) = exp2_approx(p.at(i, j) * scale - lse);
       }
       if (query < last || query + kQueries - 1 - mine >= x.window) mask<true>(p, query - mine, x.window, 0.0f);
       if constexpr (kGradV) multiply_columns<D>(sumV, p, gradO, aside);
@@ -144,11 +143,10 @@ DEVICE void backward_by_keys(const AttentionBackward &x) {
         Scores ds;
         multiply_rows<D>(ds, ownValues, gradO);
 #pragma unroll
-        for (int i = 0; i < Scores::kRows; i++) {
+        for (int j = 0; j < Scores::kColumns; j++) {
+          const float delta = statistics(p.column(j))->y;
 #pragma unroll
-          for (int j = 0; j < Scores::kColumns; j++) {
-            ds.at(i, j) = p.at(i, j) * (ds.at(i, j) - statistics(p.column(j))->y);
-          }
+          for (int i = 0; i < Scores::kRows; i++) ds.at(i, j) = p.at(i, j) * (ds.at(i, j) - delta);
         }
         multiply_columns<D>(sumK, ds, q, aside);
       }
@@ -193,7 +191,7 @@ DEVICE void backward_by_queries(const AttentionBackward &x) {
 
   const int mine = s.first + warp() * kCut.warp_rows(), last = mine + kCut.warp_rows() - 1;
   T *ownQueries = queries + warp() * kCut.warp_rows() * kPitch, *ownGrads = grads + warp() * kCut.warp_rows() * kPitch;
-  WarpTile<T, kCut.tiles, D> sum;
+  WarpSums<T, kCut.tiles, D> sum;
   using Scores = WarpTile<T, kCut.tiles, kKeys>;
   const float scale = x.scale * kLog2e;
   float lse[Scores::kRows], delta[Scores::kRows], factor[Scores::kRows];
