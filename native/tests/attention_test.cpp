@@ -181,20 +181,29 @@ TEST_P(Attention, MatchesTheFormulae) {
   expect_matches(grad.get(grad.v), floats(gv), c.dtype, "gradV", true);
 }
 
-// Lengths around the blocks of 64 keys and the backward's chunks of 256; groups that do and do not divide a vector.
-INSTANTIATE_TEST_SUITE_P(Shapes, Attention,
-                         testing::Values(Case{{1}, 1, 1, 1, 0, RL_F32}, Case{{1, 2, 3}, 3, 1, 5, 0, RL_F32},
-                                         Case{{1, 2, 3}, 3, 1, 5, 2, RL_BF16}, Case{{63, 64, 65}, 2, 2, 16, 0, RL_F32},
-                                         Case{{63, 0, 64, 65}, 9, 3, 64, 0, RL_F32},
-                                         Case{{114, 40, 0}, 9, 3, 64, 0, RL_BF16},
-                                         Case{{0, 70, 130}, 6, 2, 80, 0, RL_F32}, Case{{130}, 5, 1, 96, 0, RL_BF16},
-                                         Case{{80, 3}, 8, 8, 128, 0, RL_F32}, Case{{200}, 14, 2, 32, 0, RL_F32},
-                                         Case{{257, 100}, 4, 2, 17, 0, RL_F32}, Case{{600}, 3, 1, 16, 0, RL_F32},
-                                         Case{{600, 20}, 2, 1, 20, 0, RL_BF16}, Case{{2200}, 1, 1, 4, 0, RL_F32},
-                                         Case{{63, 64, 65}, 2, 1, 16, 1, RL_F32}, Case{{150, 10}, 3, 1, 24, 7, RL_F32},
-                                         Case{{700, 300}, 2, 1, 16, 64, RL_F32}, Case{{700}, 9, 3, 8, 65, RL_BF16},
-                                         Case{{700}, 2, 2, 8, 300, RL_F32}, Case{{90}, 200, 1, 4, 0, RL_F32},
-                                         Case{{90}, 250, 1, 4, 33, RL_F32}, Case{{50}, 3, 1, 8, 2147483647, RL_F32}));
+// Lengths around the blocks of keys and queries; groups that do and do not divide a vector; heads that are padded.
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, Attention,
+    testing::Values(Case{{1}, 1, 1, 1, 0, RL_F32}, Case{{1, 2, 3}, 3, 1, 5, 0, RL_F32},
+                    Case{{1, 2, 3}, 3, 1, 5, 2, RL_BF16}, Case{{63, 64, 65}, 2, 2, 16, 0, RL_F32},
+                    Case{{63, 0, 64, 65}, 9, 3, 64, 0, RL_F32}, Case{{114, 40, 0}, 9, 3, 64, 0, RL_BF16},
+                    Case{{0, 70, 130}, 6, 2, 80, 0, RL_F32}, Case{{130}, 5, 1, 96, 0, RL_BF16},
+                    Case{{80, 3}, 8, 8, 128, 0, RL_F32}, Case{{257, 100}, 4, 2, 17, 0, RL_F32},
+                    Case{{600, 20}, 2, 1, 20, 0, RL_BF16}, Case{{63, 64, 65}, 2, 1, 16, 1, RL_F32},
+                    Case{{150, 10}, 3, 1, 24, 7, RL_F32}, Case{{700}, 9, 3, 8, 65, RL_BF16},
+                    Case{{50}, 3, 1, 8, 2147483647, RL_F32}, Case{{1, 15, 16, 17, 1}, 4, 1, 64, 0, RL_BF16},
+                    Case{{63, 64, 65, 130}, 2, 1, 128, 0, RL_BF16}, Case{{17, 1, 65}, 8, 1, 80, 16, RL_BF16},
+                    Case{{65, 129, 16}, 4, 4, 96, 17, RL_BF16}, Case{{33, 1, 70}, 2, 1, 256, 0, RL_BF16},
+                    Case{{33, 2}, 2, 1, 256, 5, RL_F32}, Case{{129, 40}, 2, 1, 128, 64, RL_BF16}));
+
+// The backward's chunks of 256 keys on the CPU, and groups of more heads than it sweeps at once.
+std::vector<Case> large_cases() {
+  if (emulated()) return {{{300}, 1, 1, 4, 0, RL_F32}, {{20}, 200, 1, 4, 0, RL_F32}, {{20}, 14, 2, 32, 9, RL_F32}};
+  return {{{200}, 14, 2, 32, 0, RL_F32}, {{600}, 3, 1, 16, 0, RL_F32},       {{2200}, 1, 1, 4, 0, RL_F32},
+          {{700}, 2, 2, 8, 300, RL_F32}, {{700, 300}, 2, 1, 16, 64, RL_F32}, {{90}, 200, 1, 4, 0, RL_F32},
+          {{90}, 250, 1, 4, 33, RL_F32}};
+}
+INSTANTIATE_TEST_SUITE_P(LargeShapes, Attention, testing::ValuesIn(large_cases()));
 
 TEST(AttentionReference, AgreesWithCentralDifferences) {
   const Reference reference({{3, 4}, 4, 2, 3, 0, RL_F32}, 0.6);
@@ -247,6 +256,26 @@ TEST(AttentionRange, SequencesAreApart) {
       const bool neighbour = i >= 20 * 8 && i < 40 * 8;
       ASSERT_TRUE(neighbour || std::isfinite(got[i])) << i;
     }
+  }
+}
+
+// The same bits each time: sums have an order of their own, whatever order the device works in.
+TEST(AttentionDeterminism, TheSameBitsEachTime) {
+  for (int32_t dtype : {RL_F32, RL_BF16}) {
+    const int64_t tokens = 170;
+    Tensor q({tokens, 4, 32}, random_floats(tokens * 128, 1), dtype),
+        k({tokens, 2, 32}, random_floats(tokens * 64, 2), dtype);
+    Tensor go({tokens, 4, 32}, random_floats(tokens * 128, 3), dtype), cu({3}, Ints{0, 140, 170});
+    std::vector<std::vector<Floats>> runs;
+    for (int run = 0; run < 3; run++) {
+      Tensor o({tokens, 4, 32}, dtype), lse({4, tokens}), gq({tokens, 4, 32}, dtype);
+      Tensor gk({tokens, 2, 32}, dtype), gv({tokens, 2, 32}, dtype);
+      RL_CHECK(rl_attention(o, lse, q, k, k, cu, 0.2f, 0));
+      RL_CHECK(rl_attention_backward(gq, gk, gv, go, o, lse, q, k, k, cu, 0.2f, 0));
+      runs.push_back({o.get(), lse.get(), gq.get(), gk.get(), gv.get()});
+    }
+    EXPECT_EQ(runs[0], runs[1]);
+    EXPECT_EQ(runs[0], runs[2]);
   }
 }
 

@@ -41,6 +41,9 @@ inline const char *backend() {
   return named && *named ? named : "cpu";
 }
 
+/// An emulated GPU takes a thousand times as long: for tests that choose lighter cases there.
+inline bool emulated() { return std::string(backend()).starts_with("emulated"); }
+
 /// The process's device. RLHF4J_CPU_ISA picks the CPU's kernels, so ctest runs every test once per instruction set.
 inline rl_device device() {
   static rl_device handle = [] {
