@@ -72,15 +72,19 @@ DEVICE void copy_rows(T *tile, const HeadRows<T> &x, bool vectors, int first, in
   if (r >= kAtOnce) return;  // threads that are no whole row
   const T *from = x.row(first + r) + c;
   T *to = tile + r * kPitch + c;
-#pragma unroll 1  // registers are for the products
-  for (; r < kRows; r += kAtOnce, from += kAtOnce * x.x.row_stride(), to += kAtOnce * kPitch) {
-    const bool inside = first + r < end && left > 0;
-    if (vectors) {
+  if (vectors) {
+#pragma unroll 2  // more takes registers from the products
+    for (; r < kRows; r += kAtOnce, from += kAtOnce * x.x.row_stride(), to += kAtOnce * kPitch) {
+      const bool inside = first + r < end && left > 0;
       cp_async16(to, inside ? static_cast<const void *>(from) : x.x.data, inside);
-    } else {
-#pragma unroll 1
-      for (int e = 0; e < kChunk; e++) to[e] = inside && e < left ? from[e] : from_f32<T>(0.0f);
     }
+    return;
+  }
+#pragma unroll 1
+  for (; r < kRows; r += kAtOnce, from += kAtOnce * x.x.row_stride(), to += kAtOnce * kPitch) {
+    const bool inside = first + r < end;
+#pragma unroll 1
+    for (int e = 0; e < kChunk; e++) to[e] = inside && e < left ? from[e] : from_f32<T>(0.0f);
   }
 }
 

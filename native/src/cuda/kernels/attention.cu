@@ -16,7 +16,7 @@ namespace rl::cuda {
 namespace {
 RL_ANYWHERE constexpr AttentionTiles forward_tiles(int size, int D) {
   if (size == 4) return {size, D, D <= 128 ? 4 : 2, D <= 64 ? 32 : D <= 128 ? 16 : 8};
-  return {size, D, D <= 128 ? 2 : 1, D <= 96 ? 64 : 32};
+  return {size, D, D <= 128 ? 2 : 1, D <= 80 ? 64 : 32};
 }
 }  // namespace
 

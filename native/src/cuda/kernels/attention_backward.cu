@@ -116,40 +116,42 @@ DEVICE void backward_by_keys(const AttentionBackward &x) {
   using Scores = WarpTile<T, kCut.tiles, kQueries>;
   const float scale = x.scale * kLog2e;
   int buffer = 0;
-  for (int g = 0; g < group; g++) {
-    for (int query = s.first; query < stop; query += kQueries, buffer ^= 1) {
-      cp_async_wait<0>();
-      __syncthreads();  // this tile is there, and nobody reads the one before
-      if (query + kQueries < stop) {
-        load(query + kQueries, kvHead * group + g, buffer ^ 1);
-      } else if (g + 1 < group) {
-        load(s.first, kvHead * group + g + 1, buffer ^ 1);
-      }
-      if (query + kQueries <= mine || query - last >= x.window) continue;  // no query that sees this warp's keys
+  auto advance = [&](int &query, int &g) {
+    query += kQueries;
+    if (query < stop) return;
+    query = s.first;
+    g++;
+  };
+  for (int query = s.first, g = 0; g < group; advance(query, g), buffer ^= 1) {
+    cp_async_wait<0>();
+    __syncthreads();  // this tile is there, and nobody reads the one before
+    int nextQuery = query, nextG = g;
+    advance(nextQuery, nextG);
+    if (nextG < group) load(nextQuery, kvHead * group + nextG, buffer ^ 1);
+    if (query + kQueries <= mine || query - last >= x.window) continue;  // no query that sees this warp's keys
 
-      const T *q = queries + buffer * kQueries * kPitch, *gradO = grads + buffer * kQueries * kPitch;
-      auto statistics = [&](int column) { return reinterpret_cast<const float2 *>(q + column * kPitch + D); };
-      Scores p;
-      multiply_rows<D>(p, ownKeys, q);
+    const T *q = queries + buffer * kQueries * kPitch, *gradO = grads + buffer * kQueries * kPitch;
+    auto statistics = [&](int column) { return reinterpret_cast<const float2 *>(q + column * kPitch + D); };
+    Scores p;
+    multiply_rows<D>(p, ownKeys, q);
+#pragma unroll
+    for (int j = 0; j < Scores::kColumns; j++) {
+      const float lse = statistics(p.column(j))->x;
+#pragma unroll
+      for (int i = 0; i < Scores::kRows; i++) p.at(i, j) = exp2_approx(p.at(i, j) * scale - lse);
+    }
+    if (query < last || query + kQueries - 1 - mine >= x.window) mask<true>(p, query - mine, x.window, 0.0f);
+    if constexpr (kGradV) multiply_columns<D>(sumV, p, gradO, aside);
+    if constexpr (kGradK) {
+      Scores ds;
+      multiply_rows<D>(ds, ownValues, gradO);
 #pragma unroll
       for (int j = 0; j < Scores::kColumns; j++) {
-        const float lse = statistics(p.column(j))->x;
+        const float delta = statistics(p.column(j))->y;
 #pragma unroll
-        for (int i = 0; i < Scores::kRows; i++) p.at(i, j) = exp2_approx(p.at(i, j) * scale - lse);
+        for (int i = 0; i < Scores::kRows; i++) ds.at(i, j) = p.at(i, j) * (ds.at(i, j) - delta);
       }
-      if (query < last || query + kQueries - 1 - mine >= x.window) mask<true>(p, query - mine, x.window, 0.0f);
-      if constexpr (kGradV) multiply_columns<D>(sumV, p, gradO, aside);
-      if constexpr (kGradK) {
-        Scores ds;
-        multiply_rows<D>(ds, ownValues, gradO);
-#pragma unroll
-        for (int j = 0; j < Scores::kColumns; j++) {
-          const float delta = statistics(p.column(j))->y;
-#pragma unroll
-          for (int i = 0; i < Scores::kRows; i++) ds.at(i, j) = p.at(i, j) * (ds.at(i, j) - delta);
-        }
-        multiply_columns<D>(sumK, ds, q, aside);
-      }
+      multiply_columns<D>(sumK, ds, q, aside);
     }
   }
 
