@@ -1,3 +1,5 @@
+#include <deque>
+
 #include "support.h"
 
 namespace rl::test {
@@ -321,6 +323,42 @@ TEST(AttentionDeterminism, ThreadsDoNotShow) {
     runs.push_back(all);
   }
   for (const Floats &run : runs) ASSERT_EQ(0, std::memcmp(run.data(), runs[0].data(), run.size() * 4));
+}
+
+// Rows that begin anywhere give the bits of rows that are aligned, and nothing beside them is written.
+TEST(AttentionRows, AlignmentDoesNotShow) {
+  for (int32_t dtype : {RL_F32, RL_BF16}) {
+    const int64_t t = 70, heads = 2, d = 64, n = heads * d, wide = n + 11;
+    auto inside = [&](const Floats &x) {
+      Floats rows(static_cast<size_t>(t * wide), 9.0f);
+      for (int64_t i = 0; i < t; i++) std::copy_n(x.begin() + i * n, n, rows.begin() + i * wide + 3);
+      return rows;
+    };
+    std::vector<Floats> in;
+    for (uint32_t seed = 1; seed <= 4; seed++) in.push_back(random_floats(t * n, seed, dtype));
+    Tensor cu({3}, Ints{0, 67, 70}), lse({heads, t});
+    std::deque<Tensor> dense, wider;  // tensors do not move
+    for (const Floats &x : in) {
+      dense.emplace_back(std::vector<int64_t>{t, heads, d}, x, dtype);
+      wider.emplace_back(std::vector<int64_t>{t, wide}, inside(x), dtype);
+    }
+    for (int i = 0; i < 4; i++) {
+      dense.emplace_back(std::vector<int64_t>{t, heads, d}, Floats(static_cast<size_t>(t * n)), dtype);
+      wider.emplace_back(std::vector<int64_t>{t, wide}, inside(Floats(static_cast<size_t>(t * n))), dtype);
+    }
+    auto run = [&](const rl_tensor *x) {  // q, k, v, gradO, o, gradQ, gradK, gradV
+      RL_CHECK(rl_attention(&x[4], lse, &x[0], &x[1], &x[2], cu, 0.125f, 0));
+      RL_CHECK(rl_attention_backward(&x[5], &x[6], &x[7], &x[3], &x[4], lse, &x[0], &x[1], &x[2], cu, 0.125f, 0));
+    };
+    std::vector<rl_tensor> a, b;
+    for (size_t i = 0; i < dense.size(); i++) {
+      a.push_back(dense[i].raw());
+      b.push_back(columns(wider[i], 3, {t, heads, d}));
+    }
+    run(a.data());
+    run(b.data());
+    for (size_t i = 4; i < dense.size(); i++) EXPECT_EQ(inside(dense[i].get()), wider[i].get()) << i;
+  }
 }
 
 TEST(AttentionErrors, NamesOpArgumentExpectedAndFound) {

@@ -14,6 +14,8 @@
 namespace rl::cuda {
 
 namespace {
+// As much as registers (two blocks on a multiprocessor, nothing spilled) and shared memory hold. Two tiles of rows a warp where it
+// can be: each operand that ldmatrix brings then serves four products, and shared memory is not what limits them.
 RL_ANYWHERE constexpr AttentionTiles forward_tiles(int size, int D) {
   if (size == 4) return {size, D, D <= 128 ? 4 : 2, D <= 64 ? 32 : D <= 128 ? 16 : 8};
   return {size, D, D <= 128 ? 2 : 1, D <= 80 ? 64 : 32};
