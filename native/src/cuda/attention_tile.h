@@ -342,7 +342,7 @@ inline int padded_head(int32_t dtype, int64_t d) {
     const bool there = dtype == RL_BF16 || (padded != 80 && padded != 96);
     if (there && d <= padded) return padded;
   }
-  fail(RL_UNSUPPORTED, "attention: heads of %lld, this backend has kernels for up to 256", static_cast<long long>(d));
+  fail(RL_UNSUPPORTED, "heads of %lld: this backend has kernels for up to 256", static_cast<long long>(d));
 }
 
 /// Such as attention_bf16_64.

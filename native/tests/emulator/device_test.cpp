@@ -26,8 +26,13 @@ TEST(CudaDevice, CopiesOfManyPieces) {
 }
 
 TEST(CudaDevice, AnOpThatIsMissingSaysSo) {
-  Tensor q({2, 1, 4}), k({2, 1, 4}), v({2, 1, 4}), o({2, 1, 4}), lse({1, 2}), cu({2}, Ints{0, 2});
-  expect_error(rl_attention(o, lse, q, k, v, cu, 1, 0), RL_UNSUPPORTED, {"attention", "cuda backend lacks attention"});
+  Tensor x({2, 4}), y({2, 4});
+  expect_error(rl_scale(y, x, 2), RL_UNSUPPORTED, {"scale", "cuda backend lacks scale"});
+}
+
+TEST(CudaDevice, HeadsThatAreTooLargeAreRefused) {
+  Tensor q({2, 1, 257}), k({2, 1, 257}), v({2, 1, 257}), o({2, 1, 257}), lse({1, 2}), cu({2}, Ints{0, 2});
+  expect_error(rl_attention(o, lse, q, k, v, cu, 1, 0), RL_UNSUPPORTED, {"attention: heads of 257", "up to 256"});
 }
 
 TEST(CudaDevice, KeepsFreedMemoryUntilTrimmed) {
