@@ -49,20 +49,31 @@ struct Row {
   DEVICE_MEMBER float scaled(float logit) const { return logit * inverse + 0.0f; }
   DEVICE_MEMBER bool is_blocked(int64_t id) const { return blocked && blocked[id / 32] >> (id % 32) & 1u; }
 
-  /// use(id, z) for the vectors first, first + step, ... ahead of last; z also of what is blocked.
+  /// use(id, z) for the vectors first, first + step, ... ahead of last; z also of what is blocked. Two are loaded before
+  /// the first is used, where both lie inside the row.
   template <class Use>
   DEVICE_MEMBER void each(int64_t first, int64_t last, int64_t step, Use &&use) const {
-    for (int64_t v = first; v < last; v += step) {
-      const int64_t id = v * kVector - lead();
-      if (id >= 0 && id + kVector <= n) {
-        const float4 x = load_vector(reinterpret_cast<const float4 *>(logits + id));
-        use(id, scaled(x.x));
-        use(id + 1, scaled(x.y));
-        use(id + 2, scaled(x.z));
-        use(id + 3, scaled(x.w));
+    constexpr int kAtOnce = 2;
+    auto use_vector = [&](int64_t id, const float4 &x) {
+      use(id, scaled(x.x));
+      use(id + 1, scaled(x.y));
+      use(id + 2, scaled(x.z));
+      use(id + 3, scaled(x.w));
+    };
+    const float *zero = logits - lead();  // where vector 0 begins
+    for (int64_t v = first; v < last;) {
+      const int64_t id = v * kVector - lead(), far = v + (kAtOnce - 1) * step;
+      if (id >= 0 && far < last && far * kVector - lead() + kVector <= n) {
+        float4 x[kAtOnce];
+#pragma unroll
+        for (int i = 0; i < kAtOnce; i++) x[i] = load_vector(reinterpret_cast<const float4 *>(zero) + v + i * step);
+#pragma unroll
+        for (int i = 0; i < kAtOnce; i++) use_vector(id + i * step * kVector, x[i]);
+        v += kAtOnce * step;
         continue;
       }
       for (int64_t i = id < 0 ? 0 : id; i < id + kVector && i < n; i++) use(i, scaled(logits[i]));
+      v += step;
     }
   }
   /// Each warp has a range of vectors of its own, one after the other.
@@ -244,12 +255,14 @@ DEVICE Kept cut_row(const Row &row, const rl_sample_config &c, float best, const
     const uint64_t mass = line(row, ranges, weight).sum();
     const double share = ceil(static_cast<double>(c.top_p) * static_cast<double>(mass));
     const uint64_t least = share < 1 ? 1 : static_cast<uint64_t>(share), wanted = least < mass ? least : mass;
-    // All that weigh no more than this have together no more than can be spared.
-    const uint64_t spare = (mass - wanted) / static_cast<uint64_t>(row.n);
+    // All that weigh no more than `spare` have together no more than can be spared, and so are not needed. The bound is their z,
+    // lowered by more than the rounding of exp and log.
+    const float spare = static_cast<float>(mass - wanted) / static_cast<float>(row.n) / weigh.unit;
+    const float lowest_z = spare > 0 ? weigh.top + logf(spare) : -INFINITY;
+    const float bound = lowest_z - 0.001f - 1e-6f * fabsf(lowest_z);
     const Cut cut = find_cut(wanted, [&](auto &&visit) {
       row.each_allowed([&](int64_t id, float z) {
-        const uint64_t w = weight(id, z);
-        if (w > spare) visit(z, [=] { return w; });
+        if (z >= bound) visit(z, [&] { return weight(id, z); });
       });
     });
     kept.key = cut.key;
