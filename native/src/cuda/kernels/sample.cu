@@ -3,8 +3,9 @@
 // atomics in shared memory is the same every time. Cuts need no sort: digits of 8 bits of a key that orders as floats do are
 // counted (or weighed) from the top, four rounds leave the key of the last that stays. A draw, and the last of equals at the cut,
 // is a search in running sums: by warp, by thread, by element.
-// Traffic: a row is read once for greedy, and 3 times for a draw (the largest; the sum; the search, 1/32 of it), and 4 times more
-// for each cut, all but the first from the L2 cache (V = 128k: 512 KiB a row); written are 8 bytes a row.
+// Traffic: a row is read once for greedy, and once more for a log-probability; for a draw twice (the largest; the sum) and a part of
+// it (the search); 4 times more for top-k, 5 for top-p, once more for a log-probability of a draw that was cut. All but the first
+// come from the L2 cache (V = 128k: 512 KiB a row). The minimum is one reading; written are 8 bytes a row.
 #include "cuda/op.h"
 #if defined(RL_KERNELS)
 #include "dispatch/philox.h"
