@@ -85,6 +85,16 @@ RL_UNCHECKED inline T atomicCAS(T *p, std::type_identity_t<T> compare, std::type
 
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 #define __expf expf
+inline uint32_t __float_as_uint(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+inline float __uint_as_float(uint32_t bits) {
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
 #define __popc __builtin_popcount
 #define __ffs __builtin_ffs
 

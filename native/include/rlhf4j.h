@@ -299,8 +299,10 @@ RL_API rl_status rl_attention_backward(const rl_tensor *gradQ, const rl_tensor *
 RL_API rl_status rl_kv_append(const rl_tensor *cacheK, const rl_tensor *cacheV, const rl_tensor *k, const rl_tensor *v,
                               const rl_tensor *slots, const rl_tensor *positions);
 /*
- * One new query per row against a cache: row b attends to positions 0 .. lengths[b]-1 of slot slots[b] (the last `window`
- * of them if window > 0). q, o float [B,Hq,D], rows may be strided; slots, lengths i32 [B], 1 <= lengths[b] <= L.
+ * One new query per row against a cache in pages of L positions: position p of row b lies at cache[slots[b, p / L], p % L],
+ * and row b attends to positions 0 .. lengths[b]-1 (the last `window` of them if window > 0). q, o float [B,Hq,D], rows may be
+ * strided; slots i32 [B,n], or [B] for n = 1, each of them a slot of the cache, be it beyond the length; lengths i32 [B],
+ * 1 <= lengths[b] <= n L.
  */
 RL_API rl_status rl_attention_decode(const rl_tensor *o, const rl_tensor *q, const rl_tensor *cacheK,
                                      const rl_tensor *cacheV, const rl_tensor *slots, const rl_tensor *lengths,

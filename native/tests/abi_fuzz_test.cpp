@@ -241,7 +241,7 @@ TEST(AbiFuzz, GarbageIsRefusedNeverFollowed) {
     const rl_tensor yv = m(t, {T, V}), wv = m(t, {V, H}), gw = m(RL_F32, {V, H}), vh = m(RL_F32, {H}),
                     wh = m(RL_F32, {H}), bh = m(RL_F32, {H}), sv = m(RL_F32, {V});
     const rl_tensor it = m(RL_I32, {T}), jt = m(RL_I32, {T}), cu = m(RL_I32, {2 + f.below(2)}),
-                    iv = m(RL_I32, {f.below(3)});
+                    iv = m(RL_I32, {f.below(3)}), pages = m(RL_I32, {T, f.below(4)});
     const rl_tensor at = m(RL_F32, {T}), bt = m(RL_F32, {T}), ct = m(RL_F32, {T}), dt = m(RL_F32, {T}),
                     et = m(RL_F32, {T});
     const rl_tensor ft = m(RL_F32, {T}), gt = m(RL_F32, {T}), ht = m(RL_F32, {T}), one = m(RL_F32, {1}),
@@ -341,7 +341,7 @@ TEST(AbiFuzz, GarbageIsRefusedNeverFollowed) {
         status = rl_kv_append(&ck, &cv, &k, &v, &it, &jt);
         break;
       case 22:
-        status = rl_attention_decode(&o, &q, &ck, &cv, &it, &jt, p, window);
+        status = rl_attention_decode(&o, &q, &ck, &cv, f.below(2) ? &it : &pages, &jt, p, window);
         break;
       case 23:
         status = rl_head_logprob(&at, maybe(bt), &ct, &xh, w, &it, p);

@@ -7,10 +7,12 @@ struct Case {
   Ints lengths;
   int64_t slots, capacity, heads, kvHeads, d;
   int32_t window, dtype;
+  int64_t pages = 1;  // slots of a row
 };
 
 void PrintTo(const Case &c, std::ostream *out) {
-  *out << c.lengths.size() << " rows, heads " << c.heads << "/" << c.kvHeads << " d " << c.d << " window " << c.window;
+  *out << c.lengths.size() << " rows, heads " << c.heads << "/" << c.kvHeads << " d " << c.d << " window " << c.window
+       << " pages " << c.pages << " of " << c.capacity;
 }
 
 class AttentionDecode : public testing::TestWithParam<Case> {};
@@ -22,16 +24,17 @@ TEST_P(AttentionDecode, MatchesTheFormula) {
   const Floats q = random_floats(qn, 1, c.dtype);
   Floats k = random_floats(cache, 2, c.dtype), v = random_floats(cache, 3, c.dtype);
   Ints slots;
-  for (int64_t b = 0; b < rows; b++) slots.push_back(static_cast<int32_t>((b * 5 + 2) % c.slots));
+  for (int64_t i = 0; i < rows * c.pages; i++) slots.push_back(static_cast<int32_t>((i * 5 + 2) % c.slots));
   const double scale = 1 / std::sqrt(static_cast<double>(c.d));
 
   Floats want(static_cast<size_t>(qn));
+  std::vector<bool> seen(static_cast<size_t>(cache));
   for (int64_t b = 0; b < rows; b++) {
     const int64_t n = c.lengths[static_cast<size_t>(b)], from = c.window > 0 ? std::max<int64_t>(0, n - c.window) : 0;
     for (int64_t h = 0; h < c.heads; h++) {
       auto cell = [&](int64_t j, int64_t e) {
-        return static_cast<size_t>(((slots[static_cast<size_t>(b)] * c.capacity + j) * c.kvHeads + h / group) * c.d +
-                                   e);
+        const int64_t slot = slots[static_cast<size_t>(b * c.pages + j / c.capacity)];
+        return static_cast<size_t>(((slot * c.capacity + j % c.capacity) * c.kvHeads + h / group) * c.d + e);
       };
       std::vector<double> p, o(static_cast<size_t>(c.d));
       double top = -1e300, sum = 0;
@@ -48,12 +51,16 @@ TEST_P(AttentionDecode, MatchesTheFormula) {
       for (int64_t j = from; j < n; j++) {
         for (int64_t e = 0; e < c.d; e++) {
           o[static_cast<size_t>(e)] += p[static_cast<size_t>(j - from)] / sum * static_cast<double>(v[cell(j, e)]);
+          seen[cell(j, e)] = true;
         }
       }
       for (int64_t e = 0; e < c.d; e++) {
         want[static_cast<size_t>((b * c.heads + h) * c.d + e)] = static_cast<float>(o[static_cast<size_t>(e)]);
       }
     }
+  }
+  for (size_t i = 0; i < seen.size(); i++) {
+    if (!seen[i]) k[i] = v[i] = NAN;  // to read it would show
   }
   // q and o are column slices of wider tensors.
   const int64_t width = c.heads * c.d, wide = width + 8;
@@ -73,7 +80,8 @@ TEST_P(AttentionDecode, MatchesTheFormula) {
   };
   const rl_tensor tq = slice(wide_q), to = slice(wide_o);
   Tensor tk({c.slots, c.capacity, c.kvHeads, c.d}, k, c.dtype), tv({c.slots, c.capacity, c.kvHeads, c.d}, v, c.dtype);
-  Tensor ts({rows}, slots), tl({rows}, c.lengths);
+  Tensor ts(c.pages == 1 ? std::vector<int64_t>{rows} : std::vector<int64_t>{rows, c.pages}, slots),
+      tl({rows}, c.lengths);
   RL_CHECK(rl_attention_decode(&to, &tq, tk, tv, ts, tl, static_cast<float>(scale), c.window));
   const Floats all = wide_o.get();
   Floats got;
@@ -94,6 +102,26 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{{1300, 513}, 3, 1300, 9, 3, 64, 0, RL_BF16}, Case{{90, 3}, 4, 96, 14, 2, 5, 0, RL_F32},
                     Case{{90, 3}, 4, 96, 6, 1, 80, 7, RL_F32}, Case{{1200, 700, 9}, 4, 1200, 5, 1, 32, 600, RL_F32},
                     Case{{40}, 3, 50, 4, 2, 128, 1, RL_BF16}));
+
+// Rows of several pages: sizes that blocks of positions fit into and such that they do not, also pages shared by rows.
+INSTANTIATE_TEST_SUITE_P(Pages, AttentionDecode,
+                         testing::Values(Case{{1, 7, 8, 9, 24}, 16, 8, 3, 1, 64, 0, RL_F32, 3},
+                                         Case{{64, 65, 1, 300, 256}, 26, 64, 9, 3, 64, 0, RL_BF16, 5},
+                                         Case{{64, 65, 1, 300}, 23, 64, 9, 3, 64, 0, RL_F32, 5},
+                                         Case{{13, 1, 5}, 13, 1, 4, 2, 16, 0, RL_BF16, 13},
+                                         Case{{700, 17}, 8, 100, 8, 1, 80, 0, RL_BF16, 7},
+                                         Case{{700, 350, 3}, 8, 100, 4, 2, 32, 300, RL_F32, 7},
+                                         Case{{90, 45}, 7, 17, 4, 2, 96, 33, RL_BF16, 6}));
+
+// Groups that do not fill the rows of a matrix product, or more than fill them; heads of all widths; tensors that no vector fits.
+INSTANTIATE_TEST_SUITE_P(
+    Groups, AttentionDecode,
+    testing::Values(Case{{33, 5}, 2, 40, 16, 1, 64, 0, RL_BF16}, Case{{33, 5}, 2, 40, 17, 1, 64, 0, RL_BF16},
+                    Case{{20}, 2, 40, 40, 1, 32, 0, RL_F32}, Case{{20, 300}, 2, 300, 40, 1, 48, 0, RL_BF16},
+                    Case{{70, 15}, 2, 80, 4, 1, 256, 0, RL_BF16}, Case{{70, 15}, 2, 80, 4, 1, 256, 0, RL_F32},
+                    Case{{70, 290}, 2, 300, 3, 3, 200, 0, RL_BF16}, Case{{70, 290}, 2, 300, 2, 1, 160, 0, RL_F32},
+                    Case{{16, 31}, 2, 33, 4, 2, 13, 0, RL_BF16}, Case{{16, 31}, 2, 33, 4, 2, 13, 5, RL_F32},
+                    Case{{64, 63, 65}, 3, 65, 12, 12, 64, 0, RL_BF16}));
 
 TEST(AttentionDecodeErrors, NamesOpArgumentExpectedAndFound) {
   const Floats ones(480, 1.0f);
@@ -119,6 +147,12 @@ TEST(AttentionDecodeErrors, NamesOpArgumentExpectedAndFound) {
   wrong(o, k3, slots, lengths, {"cacheV: expected shape [3,10,3,8], found [3,10,2,8]"});
   wrong(o, k, three, lengths, {"slots: expected shape [2], found [3]"});
   wrong(o, k, slots, floats, {"lengths: expected dtype i32, found f32"});
+  Tensor none({2, 0}, RL_I32), pages({2, 2}, Ints{0, 1, 2, 3}), good({2, 2}, Ints{0, 1, 2, 1}), cube({2, 1, 1}, RL_I32),
+      longer({2}, Ints{20, 21});
+  wrong(o, k, none, lengths, {"slots: expected at least one element, found shape [2,0]"});
+  wrong(o, k, cube, lengths, {"slots: expected shape [2], found [2,1,1]"});
+  wrong(o, k, pages, lengths, {"slots[3] is 3, expected 0 to 2"});
+  wrong(o, k, good, longer, {"lengths[1] is 21, expected 1 to 20"});
   wrong(q, k, slots, lengths, {"o: expected memory of its own, found that it overlaps q"});
 }
 

@@ -3,34 +3,43 @@
 namespace rl::test {
 namespace {
 
+/// k and v are columns from `from` on of rows that are `beside` columns wider than both.
+void check_append(int32_t dtype, int64_t t, int64_t d, int64_t from, int64_t beside) {
+  const int64_t slots = 4, length = 9, heads = 2, n = heads * d, width = 2 * n + beside;
+  const Floats start = random_floats(slots * length * n, 1, dtype),
+               start_v = random_floats(slots * length * n, 2, dtype);
+  const Floats fused = random_floats(t * width, 3, dtype);
+  Ints at_slot, at_position;
+  for (int64_t i = 0; i < t; i++) {
+    at_slot.push_back(static_cast<int32_t>(3 - i % 4));
+    at_position.push_back(static_cast<int32_t>(8 - i / 4 * 2));
+  }
+  Tensor ck({slots, length, heads, d}, start, dtype), cv({slots, length, heads, d}, start_v, dtype),
+      f({t, width}, fused, dtype);
+  Tensor ts({t}, at_slot), tp({t}, at_position);
+  const rl_tensor k = columns(f, from, {t, heads, d}), v = columns(f, from + n, {t, heads, d});
+  RL_CHECK(rl_kv_append(ck, cv, &k, &v, ts, tp));
+  Floats want = start, want_v = start_v;
+  for (size_t i = 0; i < static_cast<size_t>(t); i++) {
+    for (size_t c = 0; c < static_cast<size_t>(n); c++) {
+      const size_t to = static_cast<size_t>((at_slot[i] * length + at_position[i]) * n) + c;
+      want[to] = fused[i * static_cast<size_t>(width) + static_cast<size_t>(from) + c];
+      want_v[to] = fused[i * static_cast<size_t>(width) + static_cast<size_t>(from + n) + c];
+    }
+  }
+  EXPECT_EQ(ck.get(), want);
+  EXPECT_EQ(cv.get(), want_v);
+}
+
 TEST(KvAppend, WritesItsPlacesAndNoOthers) {
   for (int32_t dtype : {RL_F32, RL_BF16}) {
-    for (int64_t t : {1, 2, 13}) {
-      const int64_t slots = 4, length = 9, heads = 2, d = 5, n = heads * d, width = 2 * n + 3;
-      const Floats start = random_floats(slots * length * n, 1, dtype),
-                   start_v = random_floats(slots * length * n, 2, dtype);
-      const Floats fused = random_floats(t * width, 3, dtype);
-      Ints at_slot, at_position;
-      for (int64_t i = 0; i < t; i++) {
-        at_slot.push_back(static_cast<int32_t>(3 - i % 4));
-        at_position.push_back(static_cast<int32_t>(8 - i / 4 * 2));
-      }
-      Tensor ck({slots, length, heads, d}, start, dtype), cv({slots, length, heads, d}, start_v, dtype),
-          f({t, width}, fused, dtype);
-      Tensor ts({t}, at_slot), tp({t}, at_position);
-      const rl_tensor k = columns(f, 2, {t, heads, d}), v = columns(f, 2 + n, {t, heads, d});
-      RL_CHECK(rl_kv_append(ck, cv, &k, &v, ts, tp));
-      Floats want = start, want_v = start_v;
-      for (size_t i = 0; i < static_cast<size_t>(t); i++) {
-        for (size_t c = 0; c < static_cast<size_t>(n); c++) {
-          const size_t to = static_cast<size_t>((at_slot[i] * length + at_position[i]) * n) + c;
-          want[to] = fused[i * static_cast<size_t>(width) + 2 + c];
-          want_v[to] = fused[i * static_cast<size_t>(width) + 2 + static_cast<size_t>(n) + c];
-        }
-      }
-      EXPECT_EQ(ck.get(), want);
-      EXPECT_EQ(cv.get(), want_v);
+    for (int64_t t : {1, 2, 13}) check_append(dtype, t, 5, 2, 3);
+    for (int64_t d : {1, 4, 8, 9, 64, 80}) {
+      check_append(dtype, 3, d, 0, 0);
+      check_append(dtype, 3, d, 8, 8);
+      check_append(dtype, 3, d, 1, 8);
     }
+    check_append(dtype, 2, 600, 8, 16);
   }
 }
 

@@ -1,12 +1,16 @@
 #include <algorithm>
 #include <numeric>
 
+#include "../src/dispatch/philox.h"
 #include "support.h"
 
 namespace rl::test {
 namespace {
 
 constexpr rl_sample_config kPlain{1, 0, 1, 0, 1234};
+
+/// How often to draw: the emulator takes its time.
+int64_t draws_of(int64_t many) { return std::string(backend()) == "cpu" ? many : many / 10; }
 
 Ints counting(int64_t n, int32_t from = 0) {
   Ints x(static_cast<size_t>(n));
@@ -84,7 +88,7 @@ TEST(Sample, FollowsTheSoftmax) {
       const Floats logits = random_floats(n, 7);
       rl_sample_config c = kPlain;
       c.temperature = temperature;
-      const Sampled got = sample(repeated(logits, 20000), 20000, c);
+      const Sampled got = sample(repeated(logits, draws_of(20000)), draws_of(20000), c);
       const std::vector<double> p = softmax(logits, static_cast<double>(temperature));
       expect_distribution(got.ids, p);
       for (size_t b = 0; b < 200; b++) {
@@ -92,6 +96,67 @@ TEST(Sample, FollowsTheSoftmax) {
       }
     }
   }
+}
+
+/// What a draw must give: the first id with which the running sum of the weights that are kept exceeds u times the whole.
+/// -1 if rounding may decide.
+int32_t reference_draw(const Floats &logits, const rl_sample_config &c, uint32_t stream, uint32_t step) {
+  const std::vector<double> p = softmax(logits, static_cast<double>(c.temperature));
+  std::vector<size_t> order(p.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return logits[a] > logits[b]; });
+  size_t kept = order.size();
+  if (c.top_k > 0) {
+    kept = std::min(kept, static_cast<size_t>(c.top_k));
+    while (kept < order.size() && logits[order[kept]] == logits[order[kept - 1]]) kept++;
+  }
+  if (c.top_p < 1) {
+    double all = 0, mass = 0;
+    for (size_t i = 0; i < kept; i++) all += p[order[i]];
+    const double wanted = all * static_cast<double>(c.top_p);
+    size_t i = 0;
+    while (i < kept && mass < wanted) {
+      mass += p[order[i++]];
+      if (std::abs(mass - wanted) < 1e-6) return -1;
+    }
+    kept = i;
+  }
+  order.resize(kept);
+  const std::vector<double> q = cut_to(p, order);
+  const double u = static_cast<double>(philox_uniform(philox(c.seed, stream, step, 0).word[0]));
+  double sum = 0;
+  int32_t id = 0;
+  for (size_t i = 0; i < q.size(); i++) {
+    sum += q[i];
+    if (std::abs(sum - u) < 1e-6) return -1;
+    if (sum > u) return static_cast<int32_t>(i);
+  }
+  return id;
+}
+
+TEST(Sample, DrawsAreTheCountersOwn) {
+  int decided = 0;
+  for (int64_t n : {1, 3, 15, 16, 17, 31, 33, 63, 64, 65, 127, 511, 512, 513, 1000, 4099, 20001}) {
+    Floats logits = random_floats(n, static_cast<uint32_t>(n), RL_F32, 3);
+    for (size_t i = 0; i + 7 < logits.size(); i += 5) logits[i] = logits[i + 7];  // equals
+    for (const rl_sample_config &c :
+         {rl_sample_config{1, 0, 1, 0, 5}, rl_sample_config{0.7f, 20, 1, 0, 6}, rl_sample_config{1.3f, 0, 0.9f, 0, 7},
+          rl_sample_config{2, 100, 0.5f, 0, 8}, rl_sample_config{1, 3000, 0.99f, 0, 9}}) {
+      const int64_t rows = n > 4000 ? 3 : 20;
+      const Sampled got = sample(repeated(logits, rows), rows, c, nullptr, nullptr, 3);
+      const std::vector<double> p = softmax(logits, static_cast<double>(c.temperature));
+      for (int64_t b = 0; b < rows; b++) {
+        const size_t row = static_cast<size_t>(b), id = static_cast<size_t>(got.ids[row]);
+        ASSERT_LT(id, p.size());
+        EXPECT_NEAR(static_cast<double>(got.logp[row]), std::log(p[id]), 1e-5);
+        const int32_t want = reference_draw(logits, c, static_cast<uint32_t>(b), 3);
+        if (want < 0) continue;
+        decided++;
+        EXPECT_EQ(got.ids[row], want) << n << " logits, row " << b << ", top_k " << c.top_k;
+      }
+    }
+  }
+  EXPECT_GT(decided, 1300) << "of 1440 draws most are far from every boundary";
 }
 
 TEST(Sample, ATinyTemperatureChoosesTheLargest) {
@@ -107,7 +172,8 @@ TEST(Sample, ATinyTemperatureChoosesTheLargest) {
 TEST(Sample, StepsAreIndependentDrawsToo) {
   const Floats logits = {0, 1, 0.5f, -1};
   Ints ids;
-  for (int32_t step = 0; step < 3000; step++) ids.push_back(sample(logits, 1, kPlain, nullptr, nullptr, step).ids[0]);
+  for (int32_t step = 0; step < draws_of(3000); step++)
+    ids.push_back(sample(logits, 1, kPlain, nullptr, nullptr, step).ids[0]);
   expect_distribution(ids, softmax(logits, 1));
 }
 
@@ -137,13 +203,15 @@ TEST(Sample, LogpDoesNotChangeTheDrawAndMayBeLeftOut) {
 }
 
 TEST(Sample, StridedLogits) {
-  const Floats wide = random_floats(4 * 70, 1);
-  Tensor l({4, 70}, wide), dense({4, 50}, slice(wide, 70, 9, 50)), a({4}, RL_I32), b({4}, RL_I32),
-      streams({4}, counting(4)), steps({4}, Ints(4, 9));
-  const rl_tensor view = columns(l, 9, {4, 50});
-  RL_CHECK(rl_sample(a, nullptr, &view, streams, steps, nullptr, nullptr, &kPlain));
-  RL_CHECK(rl_sample(b, nullptr, dense, streams, steps, nullptr, nullptr, &kPlain));
-  EXPECT_EQ(a.get_ints(), b.get_ints());
+  const Floats wide = random_floats(4 * 71, 1);
+  for (int64_t from : {0, 9, 18}) {
+    Tensor l({4, 71}, wide), dense({4, 50}, slice(wide, 71, from, 50)), a({4}, RL_I32), b({4}, RL_I32),
+        streams({4}, counting(4)), steps({4}, Ints(4, 9));
+    const rl_tensor view = columns(l, from, {4, 50});
+    RL_CHECK(rl_sample(a, nullptr, &view, streams, steps, nullptr, nullptr, &kPlain));
+    RL_CHECK(rl_sample(b, nullptr, dense, streams, steps, nullptr, nullptr, &kPlain));
+    EXPECT_EQ(a.get_ints(), b.get_ints());
+  }
 }
 
 TEST(SampleGreedy, TakesTheLowestIdAmongEquals) {
@@ -171,7 +239,7 @@ TEST(SampleTopK, KeepsTheLargestAndTheirTies) {
   const Floats logits = {0.1f, 2, 1, 2, 0, 1, -3, 1.5f};
   const std::vector<double> p = softmax(logits, 1);
   rl_sample_config c = kPlain;
-  auto draws = [&] { return sample(repeated(logits, 8000), 8000, c).ids; };
+  auto draws = [&] { return sample(repeated(logits, draws_of(8000)), draws_of(8000), c).ids; };
   c.top_k = 1;
   expect_distribution(draws(), cut_to(p, {1, 3}));
   c.top_k = 2;
@@ -190,7 +258,7 @@ TEST(SampleTopK, ZerosOfBothSignsAreEqual) {
   rl_sample_config c = kPlain;
   c.top_k = 1;
   const Floats logits = {-0.0f, 0.0f, -1, -2};
-  expect_distribution(sample(repeated(logits, 4000), 4000, c).ids, {0.5, 0.5, 0, 0});
+  expect_distribution(sample(repeated(logits, draws_of(4000)), draws_of(4000), c).ids, {0.5, 0.5, 0, 0});
 }
 
 TEST(SampleTopK, NegativeAndLargeVocabularies) {
@@ -202,7 +270,8 @@ TEST(SampleTopK, NegativeAndLargeVocabularies) {
   c.top_k = 3;
   std::vector<double> p = cut_to(softmax(logits, 1), {100, 40000, 49151});
   Ints ids;
-  for (int32_t step = 0; step < 600; step++) ids.push_back(sample(logits, 1, c, nullptr, nullptr, step).ids[0]);
+  for (int32_t step = 0; step < draws_of(600); step++)
+    ids.push_back(sample(logits, 1, c, nullptr, nullptr, step).ids[0]);
   expect_distribution(ids, p);
 }
 
@@ -211,7 +280,7 @@ TEST(SampleTopP, KeepsTheSmallestSetWithTheMass) {
   const Floats logits = {std::log(0.2f), std::log(0.4f), std::log(0.1f), std::log(0.3f)};
   const std::vector<double> p = softmax(logits, 1);
   rl_sample_config c = kPlain;
-  auto draws = [&] { return sample(repeated(logits, 8000), 8000, c).ids; };
+  auto draws = [&] { return sample(repeated(logits, draws_of(8000)), draws_of(8000), c).ids; };
   for (float top_p : {1e-10f, 0.1f, 0.39f}) {
     c.top_p = top_p;
     expect_distribution(draws(), {0, 1, 0, 0});
@@ -234,7 +303,7 @@ TEST(SampleTopP, OfEqualsAsFewAsTheMassNeeds) {
   const Floats logits(10, 2.0f);  // five of ten have mass 0.5: the lowest ids
   std::vector<double> p(10, 0);
   for (size_t i = 0; i < 5; i++) p[i] = 0.2;
-  expect_distribution(sample(repeated(logits, 4000), 4000, c).ids, p);
+  expect_distribution(sample(repeated(logits, draws_of(4000)), draws_of(4000), c).ids, p);
 }
 
 TEST(SampleTopP, MatchesASortOnRandomLogits) {
@@ -257,7 +326,7 @@ TEST(SampleTopP, MatchesASortOnRandomLogits) {
           mass += p[order[i]];
         }
         const rl_sample_config c{temperature, top_k, top_p, 0, 99};
-        const Sampled got = sample(repeated(logits, 3000), 3000, c);
+        const Sampled got = sample(repeated(logits, draws_of(3000)), draws_of(3000), c);
         const std::vector<double> q = cut_to(p, kept), uncut = softmax(logits, static_cast<double>(temperature));
         expect_distribution(got.ids, q);
         for (size_t b = 0; b < 50; b++) {
@@ -271,9 +340,9 @@ TEST(SampleTopP, MatchesASortOnRandomLogits) {
 TEST(SampleSuppress, RowsThatMayNotDoNot) {
   const Floats logits = {0, 5, 1, 4};
   const Ints suppress = {1, 3};
-  Ints allow(4000);
+  Ints allow(static_cast<size_t>(draws_of(4000)));
   for (size_t b = 0; b < allow.size(); b++) allow[b] = b % 2 ? static_cast<int32_t>(b) : 0;
-  const Sampled got = sample(repeated(logits, 4000), 4000, kPlain, &suppress, &allow);
+  const Sampled got = sample(repeated(logits, draws_of(4000)), draws_of(4000), kPlain, &suppress, &allow);
   Ints free, bound;
   for (size_t b = 0; b < allow.size(); b++) (allow[b] ? free : bound).push_back(got.ids[b]);
   const std::vector<double> p = softmax(logits, 1);
@@ -292,7 +361,7 @@ TEST(SampleSuppress, RowsThatMayNotDoNot) {
   top.top_p = 0.99f;
   for (int32_t id : sample(repeated(logits, 500), 500, top, &suppress).ids) EXPECT_TRUE(id == 0 || id == 2) << id;
   const Ints nothing;
-  expect_distribution(sample(repeated(logits, 4000), 4000, kPlain, &nothing).ids, p);
+  expect_distribution(sample(repeated(logits, draws_of(4000)), draws_of(4000), kPlain, &nothing).ids, p);
 }
 
 TEST(SampleErrors, RowsWithNothingToChooseFrom) {

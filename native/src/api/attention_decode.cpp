@@ -11,7 +11,8 @@ rl_status rl_attention_decode(const rl_tensor *o, const rl_tensor *q, const rl_t
     RL_REQUIRE(vq.shape[1] % vck.shape[2] == 0, "q: expected a multiple of the cache's %lld heads, found %lld",
                static_cast<long long>(vck.shape[2]), static_cast<long long>(vq.shape[1]));
     View vo = op.output("o", o).dtype(vq.dtype).like(vq);
-    View vs = op.input("slots", slots).dtype(RL_I32).shape({vq.rows()}).dense();
+    Arg as = op.input("slots", slots).dtype(RL_I32).dense().not_empty();
+    View vs = View(as).rank == 2 ? as.shape({vq.rows(), -1}) : as.shape({vq.rows()});
     View vl = op.input("lengths", lengths).dtype(RL_I32).shape({vq.rows()}).dense();
     RL_REQUIRE(window >= 0, "window: expected 0 or more, found %d", window);
     op.no_alias();

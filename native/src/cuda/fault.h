@@ -3,6 +3,9 @@
 #pragma once
 
 #include "dispatch/view.h"
+#if defined(RL_KERNELS)
+#include "cuda/primitives.h"
+#endif
 
 namespace rl::cuda {
 
@@ -13,6 +16,7 @@ enum FaultKind : int32_t {
   kFalls,          // argument[index] is value, limit came before it
   kWrongEnd,       // argument[index] is value, expected limit rows
   kEmptySequence,  // sequence `index` is empty
+  kNoChoice,       // row `index` of argument is no distribution to draw from
 };
 
 struct Fault {
@@ -28,5 +32,18 @@ struct Guard {
   const char *op;
   const char *argument;
 };
+
+#if defined(RL_KERNELS)
+/// Keeps the first fault.
+DEVICE void note(const Guard &guard, int32_t kind, int64_t index, int64_t value, int64_t limit, int64_t least = 0) {
+  if (atomicCAS(&guard.fault->kind, static_cast<int32_t>(kNoFault), kind) != kNoFault) return;
+  guard.fault->op = guard.op;
+  guard.fault->argument = guard.argument;
+  guard.fault->index = index;
+  guard.fault->value = value;
+  guard.fault->least = least;
+  guard.fault->limit = limit;
+}
+#endif
 
 }  // namespace rl::cuda

@@ -1,5 +1,5 @@
-// One new query per row against a cache: o[b] = softmax(scale q[b] K^T) V over the row's slot, the softmax streamed by
-// blocks of positions.  o (=) The time goes into reading the cache, which is read once, as it lies: all heads of a
+// One new query per row against a cache: o[b] = softmax(scale q[b] K^T) V over the row's pages, the softmax streamed by
+// blocks of positions, each within a page.  o (=) The time goes into reading the cache, which is read once, as it lies: all heads of a
 // position together, and the query heads of a group share a key. Long rows are cut into pieces, so that a few of them
 // keep every thread busy; the pieces' sums are merged in order.
 #include <omp.h>
@@ -20,6 +20,7 @@ constexpr float kLog2e = 1.44269504088896341f;
 struct Problem {
   View o, q, cacheK, cacheV;
   const int32_t *slots, *lengths;
+  int64_t pages, page_size;  // slots of a row, positions of a slot
   int64_t heads, kvHeads, group, d, dp, pieces;
   float scale;
   int64_t window;
@@ -134,7 +135,6 @@ RL_INLINE void attend(const Problem &p, const float *k, const T *values, int64_t
 template <class T>
 void sweep(const Problem &p, int64_t b, int64_t from, int64_t to, float *o, float *top, float *sum, float *scratch) {
   const int64_t group = p.group, d = p.d, dp = p.dp, step = p.kvHeads * d;
-  const T *keys = p.cacheK.row<T>(p.slots[b]) + from * step, *values = p.cacheV.row<T>(p.slots[b]) + from * step;
   float *k = scratch, *q = k + p.kvHeads * kKeys * dp, *weights = q + p.heads * dp, *shrink = weights + group * kKeys;
   __builtin_memset(k, 0, static_cast<size_t>(p.kvHeads * kKeys * dp) * sizeof(float));
   __builtin_memset(o, 0, static_cast<size_t>(p.heads * dp) * sizeof(float));
@@ -143,8 +143,11 @@ void sweep(const Problem &p, int64_t b, int64_t from, int64_t to, float *o, floa
     top[g] = kNoKeyYet;
     sum[g] = 0;
   }
-  for (int64_t left = to - from; left > 0; left -= kKeys, keys += kKeys * step, values += kKeys * step) {
-    const int64_t n = left < kKeys ? left : kKeys;
+  for (int64_t n; from < to; from += n) {
+    const int64_t slot = p.slots[b * p.pages + from / p.page_size], inside = from % p.page_size;
+    const T *keys = p.cacheK.row<T>(slot) + inside * step, *values = p.cacheV.row<T>(slot) + inside * step;
+    n = to - from < kKeys ? to - from : kKeys;
+    n = p.page_size - inside < n ? p.page_size - inside : n;
     for (int64_t j = 0; j < n; j++) {
       for (int64_t h = 0; h < p.kvHeads; h++) {
         const T *key = keys + j * step + h * d, *value = values + j * step + h * d;
@@ -219,13 +222,13 @@ void decode(const Problem &p, int64_t rows, int threads, bool parallel, float *o
 void attention_decode(Device &device, View o, View q, View cacheK, View cacheV, View slots, View lengths, float scale,
                       int32_t window) {
   check_indices("slots", slots, cacheK.shape[0]);
-  const int64_t rows = q.rows();
+  const int64_t rows = q.rows(), capacity = slots.cols() * cacheK.shape[1];
   int64_t total = 0, longest = 1;
   for (int64_t b = 0; b < rows; b++) {
     const int32_t n = lengths.i32()[b];
-    if (n < 1 || n > cacheK.shape[1]) {
+    if (n < 1 || n > capacity) {
       fail(RL_INVALID_ARGUMENT, "lengths[%lld] is %d, expected 1 to %lld", static_cast<long long>(b), n,
-           static_cast<long long>(cacheK.shape[1]));
+           static_cast<long long>(capacity));
     }
     const int64_t seen = window > 0 && n > window ? window : n;
     total += seen;
@@ -238,6 +241,8 @@ void attention_decode(Device &device, View o, View q, View cacheK, View cacheV, 
   p.cacheV = cacheV;
   p.slots = slots.i32();
   p.lengths = lengths.i32();
+  p.pages = slots.cols();
+  p.page_size = cacheK.shape[1];
   p.kvHeads = cacheK.shape[2];
   p.heads = q.shape[1];
   p.group = p.heads / p.kvHeads;

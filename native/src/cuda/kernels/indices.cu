@@ -10,16 +10,6 @@ constexpr int kThreads = 128;
 
 #if defined(RL_KERNELS)
 
-DEVICE void note(const Guard &guard, int32_t kind, int64_t index, int64_t value, int64_t limit, int64_t least = 0) {
-  if (atomicCAS(&guard.fault->kind, static_cast<int32_t>(kNoFault), kind) != kNoFault) return;
-  guard.fault->op = guard.op;
-  guard.fault->argument = guard.argument;
-  guard.fault->index = index;
-  guard.fault->value = value;
-  guard.fault->least = least;
-  guard.fault->limit = limit;
-}
-
 KERNEL(indices_in_range, kThreads, Guard guard, View indices, int64_t limit, int64_t least) {
   const int64_t i = thread_of_grid();
   if (i >= indices.elements()) return;

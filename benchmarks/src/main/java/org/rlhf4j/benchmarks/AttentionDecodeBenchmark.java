@@ -1,5 +1,6 @@
 package org.rlhf4j.benchmarks;
 
+import java.util.stream.IntStream;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.Param;
 import org.openjdk.jmh.annotations.Setup;
@@ -15,6 +16,10 @@ public class AttentionDecodeBenchmark extends OpBenchmark {
   @Param({"114", "512"})
   int length;
 
+  /** Tokens of a page of the cache; 0: all in one. */
+  @Param({"0", "64"})
+  int page;
+
   private Tensor q;
   private Tensor o;
   private Tensor k;
@@ -26,9 +31,11 @@ public class AttentionDecodeBenchmark extends OpBenchmark {
   public void setUp() {
     q = random(dtype, 2, HEADS, HEAD_SIZE);
     o = scope.allocate(dtype, 2, HEADS, HEAD_SIZE);
-    k = random(dtype, 2, length, KV_HEADS, HEAD_SIZE);
-    v = random(dtype, 2, length, KV_HEADS, HEAD_SIZE);
-    slots = scope.of(0, 1);
+    int tokens = page == 0 ? length : page;
+    int pages = (length + tokens - 1) / tokens;
+    k = random(dtype, 2 * pages, tokens, KV_HEADS, HEAD_SIZE);
+    v = random(dtype, 2 * pages, tokens, KV_HEADS, HEAD_SIZE);
+    slots = scope.of(IntStream.range(0, 2 * pages).toArray()).reshape(2, pages);
     lengths = scope.of(length, length);
   }
 
@@ -36,6 +43,6 @@ public class AttentionDecodeBenchmark extends OpBenchmark {
   public void decode(Work work) {
     Kernels.attentionDecode(o, q, k, v, slots, lengths, (float) (1 / Math.sqrt(HEAD_SIZE)), 0);
     work.flops += 2L * 4 * HEADS * HEAD_SIZE * length;
-    work.bytes += bytes(k, v);
+    work.bytes += 2 * bytes(k, v) * length / (k.size(0) * k.size(1));
   }
 }

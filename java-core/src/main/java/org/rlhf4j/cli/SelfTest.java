@@ -152,13 +152,14 @@ final class SelfTest {
           float[] invFreq = {1, 0.5f, 0.25f, 0.1f, 0, 0, 0, 0};
           try (Graph g = Graph.inference(device)) {
             Tensor angles = angles(s, invFreq, n, 0);
-            Tensor k = s.zeros(DType.F32, 2, n, 2, 8);
-            Tensor v = s.zeros(DType.F32, 2, n, 2, 8);
-            Attention.Cache cache = new Attention.Cache(k, v, s.zeros(DType.I32, n));
+            Tensor k = s.zeros(DType.F32, 4, 4, 2, 8); // pages of 4 tokens, used from the last on
+            Tensor v = s.zeros(DType.F32, 4, 4, 2, 8);
+            Tensor pages = s.of(3, 3, 3, 3, 2, 2, 2, 2, 1);
+            Tensor places = s.of(0, 1, 2, 3, 0, 1, 2, 3, 0);
+            Attention.Cache cache = new Attention.Cache(k, v, pages, places, null, null);
             Tensor all = s.allocate(DType.F32, n, heads.columns()).copyFrom(columns);
             float[] o =
-                Attention.apply(
-                        g, g.constant(all), heads, positions(s, n, 0), angles, s.of(0, n), cache)
+                Attention.apply(g, g.constant(all), heads, angles, s.of(0, n), cache)
                     .value()
                     .rows(n - 1, n)
                     .toFloats();
@@ -166,17 +167,16 @@ final class SelfTest {
             last.copyFrom(
                 java.util.Arrays.copyOfRange(
                     columns, columns.length - (int) heads.columns(), columns.length));
-            Attention.Cache one = new Attention.Cache(k, v, s.of(new int[] {0}));
-            Tensor position = s.of(new int[] {n - 1});
+            Attention.Cache one =
+                new Attention.Cache(
+                    k,
+                    v,
+                    s.of(new int[] {1}),
+                    s.of(new int[] {0}),
+                    s.of(3, 2, 1).reshape(1, 3),
+                    s.of(new int[] {n}));
             return off(
-                Attention.decode(
-                        g,
-                        g.constant(last),
-                        heads,
-                        position,
-                        angles(s, invFreq, 1, n - 1),
-                        one,
-                        s.of(new int[] {n}))
+                Attention.decode(g, g.constant(last), heads, angles(s, invFreq, 1, n - 1), one)
                     .value(),
                 o);
           }
@@ -411,8 +411,7 @@ final class SelfTest {
             // Rotated in place: the op gets a copy of its own.
             Var own = Add.apply(g, x, g.constant(g.scope().zeros(DType.F32, x.value().shape())));
             Tensor angles = angles(g.scope(), new float[] {1, 0.5f, 0.25f, 0.1f, 0, 0, 0, 0}, 9, 0);
-            return Attention.apply(
-                g, own, heads, positions(g.scope(), 9, 0), angles, g.scope().of(0, 4, 9), null);
+            return Attention.apply(g, own, heads, angles, g.scope().of(0, 4, 9), null);
           });
     }
   }

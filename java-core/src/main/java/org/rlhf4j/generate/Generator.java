@@ -19,11 +19,11 @@ import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.tensor.Tensor;
 
 /**
- * Batched decoding with a KV cache. A finished sequence frees its slot at once and the next prompt
- * takes it; equal prompts that enter together are computed once.
+ * Batched decoding with a KV cache. A finished sequence makes room at once and the next prompt
+ * takes it; equal prompts that enter together are computed once and share their pages of the cache.
  */
 public final class Generator {
-  private static final int MAX_SLOTS = 64;
+  private static final int MAX_LIVE = 64;
 
   private final CausalLm model;
 
@@ -34,14 +34,13 @@ public final class Generator {
   /** A sequence being continued. */
   private static final class Live {
     final int index;
-    final int slot;
     final int promptLength;
     int[] ids;
     int length;
+    KvCache.Sequence cached;
 
-    Live(int index, int slot, int[] prompt, int maxNewTokens) {
+    Live(int index, int[] prompt, int maxNewTokens) {
       this.index = index;
-      this.slot = slot;
       promptLength = prompt.length;
       ids = Arrays.copyOf(prompt, prompt.length + maxNewTokens);
       length = prompt.length;
@@ -75,30 +74,21 @@ public final class Generator {
           "maxNewTokens: expected at least 1, found " + config.maxNewTokens());
     }
     int longest = prompts.stream().mapToInt(p -> p.length).max().orElseThrow();
-    int slots = Math.min(prompts.size(), MAX_SLOTS);
     Generation[] done = new Generation[prompts.size()];
     Deque<Integer> waiting = new ArrayDeque<>();
     for (int i = 0; i < prompts.size(); i++) {
       waiting.add(i);
     }
-    Deque<Integer> free = new ArrayDeque<>();
-    for (int s = 0; s < slots; s++) {
-      free.add(s);
-    }
     List<Live> live = new ArrayList<>();
     try (KvCache cache =
         new KvCache(
-            model.device(),
-            model.config(),
-            model.dtype(),
-            slots,
-            longest + config.maxNewTokens())) {
+            model.device(), model.config(), model.dtype(), longest + config.maxNewTokens())) {
       while (!waiting.isEmpty() || !live.isEmpty()) {
-        if (!waiting.isEmpty() && !free.isEmpty()) {
+        if (!waiting.isEmpty() && live.size() < MAX_LIVE) {
           List<Live> entering = new ArrayList<>();
-          while (!waiting.isEmpty() && !free.isEmpty()) {
+          while (!waiting.isEmpty() && live.size() + entering.size() < MAX_LIVE) {
             int index = waiting.poll();
-            entering.add(new Live(index, free.poll(), prompts.get(index), config.maxNewTokens()));
+            entering.add(new Live(index, prompts.get(index), config.maxNewTokens()));
           }
           prefill(entering, adapter, config, firstStream, cache);
           live.addAll(entering);
@@ -116,7 +106,7 @@ public final class Generator {
                       prompts.get(l.index),
                       Arrays.copyOfRange(l.ids, l.promptLength, l.length),
                       eos ? Generation.Finish.EOS : Generation.Finish.LENGTH);
-              free.add(l.slot);
+              l.cached.close();
               return true;
             });
       }
@@ -146,6 +136,7 @@ public final class Generator {
       if (owner[i] < 0) {
         owner[i] = distinct.size();
         distinct.add(l);
+        l.cached = cache.sequence();
       }
     }
     try (Graph g = Graph.inference(model.device())) {
@@ -155,17 +146,14 @@ public final class Generator {
               scope,
               distinct.stream().map(l -> Arrays.copyOf(l.ids, l.promptLength)).toList(),
               adapter);
-      int[] slots = new int[batch.tokens()];
-      for (int d = 0; d < distinct.size(); d++) {
-        Arrays.fill(slots, batch.starts()[d], batch.starts()[d + 1], distinct.get(d).slot);
-      }
-      Tensor hidden = model.prefill(g, batch, cache, scope.of(slots)).value();
+      KvCache.Step step = cache.fill(scope, cached(distinct), lengths(distinct));
+      Tensor hidden = model.hidden(g, batch, step).value();
       int[] last = new int[entering.size()];
       for (int i = 0; i < last.length; i++) {
         last[i] = batch.starts()[owner[i] + 1] - 1;
-        Live from = distinct.get(owner[i]);
-        if (from != entering.get(i)) {
-          cache.copySlot(from.slot, entering.get(i).slot, from.promptLength);
+        Live l = entering.get(i);
+        if (l.cached == null) {
+          l.cached = distinct.get(owner[i]).cached.fork(l.promptLength);
         }
       }
       Tensor rows = scope.allocate(hidden.dtype(), last.length, hidden.size(1));
@@ -183,15 +171,11 @@ public final class Generator {
     int n = live.size();
     int[] ids = new int[n];
     int[] positions = new int[n];
-    int[] slots = new int[n];
-    int[] lengths = new int[n];
     int[] starts = new int[n + 1];
     for (int i = 0; i < n; i++) {
       Live l = live.get(i);
       ids[i] = l.ids[l.length - 1];
       positions[i] = l.length - 1;
-      slots[i] = l.slot;
-      lengths[i] = l.length;
       starts[i + 1] = i + 1;
     }
     try (Graph g = Graph.inference(model.device())) {
@@ -201,9 +185,18 @@ public final class Generator {
       PackedBatch batch =
           new PackedBatch(
               scope.of(ids), scope.of(positions), scope.of(starts), starts, segments, Dropout.NONE);
-      Tensor hidden = model.decode(g, batch, cache, scope.of(slots), scope.of(lengths)).value();
+      KvCache.Step step = cache.append(scope, cached(live), lengths(live));
+      Tensor hidden = model.hidden(g, batch, step).value();
       sample(g, hidden, live, config, firstStream);
     }
+  }
+
+  private static List<KvCache.Sequence> cached(List<Live> live) {
+    return live.stream().map(l -> l.cached).toList();
+  }
+
+  private static int[] lengths(List<Live> live) {
+    return live.stream().mapToInt(l -> l.length).toArray();
   }
 
   /** Draws the next token of each sequence from its row of hidden states, and appends it. */

@@ -52,14 +52,22 @@ public final class Attention {
   }
 
   /**
-   * The cache that keys and values go to: [slots, length, kv heads, head size] each; where row t
-   * goes: slots[t], positions[t].
+   * The cache that keys and values go to, [pages, tokens of a page, kv heads, head size] each.
+   *
+   * @param pages i32 [T]: the page that row t goes to
+   * @param places i32 [T]: its place in that page
+   * @param tables i32 [B, n]: the pages of each sequence, in order; for {@link #decode} alone
+   * @param lengths i32 [B]: tokens of each sequence, the new one included; likewise
    */
-  public record Cache(Tensor k, Tensor v, Tensor slots) {}
+  public record Cache(
+      Tensor k, Tensor v, Tensor pages, Tensor places, Tensor tables, Tensor lengths) {
+    private void append(Tensor newK, Tensor newV) {
+      Kernels.kvAppend(k, v, newK, newV, pages, places);
+    }
+  }
 
   /**
    * @param qkv float [T, columns]: queries, keys and values side by side; rotated in place
-   * @param positions i32 [T]
    * @param angles f32 [T, up to size], as rope_table makes them; null where positions enter
    *     elsewhere
    * @param cuSeqlens i32 [B+1]
@@ -67,18 +75,12 @@ public final class Attention {
    * @return float [T, query heads * size]
    */
   public static Var apply(
-      Graph g,
-      Var qkv,
-      Heads heads,
-      Tensor positions,
-      Tensor angles,
-      Tensor cuSeqlens,
-      Cache cache) {
+      Graph g, Var qkv, Heads heads, Tensor angles, Tensor cuSeqlens, Cache cache) {
     Tensor x = qkv.value();
     long tokens = x.size(0);
     heads.rotate(x, angles, false);
     if (cache != null) {
-      Kernels.kvAppend(cache.k(), cache.v(), heads.k(x), heads.v(x), cache.slots(), positions);
+      cache.append(heads.k(x), heads.v(x));
     }
     Tensor o = g.allocate(x.dtype(), tokens, (long) heads.query() * heads.size());
     Tensor o3 = o.reshape(tokens, heads.query(), heads.size());
@@ -108,25 +110,20 @@ public final class Attention {
         });
   }
 
-  /**
-   * One new token per row, against the cache. No backward.
-   *
-   * @param lengths i32 [B]: tokens of the row's slot, this one included
-   */
-  public static Var decode(
-      Graph g, Var qkv, Heads heads, Tensor positions, Tensor angles, Cache cache, Tensor lengths) {
+  /** One new token per sequence, against the cache. No backward. */
+  public static Var decode(Graph g, Var qkv, Heads heads, Tensor angles, Cache cache) {
     Tensor x = qkv.value();
     long rows = x.size(0);
     heads.rotate(x, angles, false);
-    Kernels.kvAppend(cache.k(), cache.v(), heads.k(x), heads.v(x), cache.slots(), positions);
+    cache.append(heads.k(x), heads.v(x));
     Tensor o = g.allocate(x.dtype(), rows, (long) heads.query() * heads.size());
     Kernels.attentionDecode(
         o.reshape(rows, heads.query(), heads.size()),
         heads.q(x),
         cache.k(),
         cache.v(),
-        cache.slots(),
-        lengths,
+        cache.tables(),
+        cache.lengths(),
         heads.scale(),
         heads.window());
     return g.constant(o);

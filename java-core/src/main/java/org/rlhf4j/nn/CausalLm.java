@@ -250,48 +250,34 @@ public final class CausalLm implements AutoCloseable {
    * layer's activations again.
    */
   public Var hidden(Graph g, PackedBatch batch, boolean recompute) {
-    return hidden(g, batch, null, null, null, recompute);
+    return hidden(g, batch, null, recompute);
   }
 
   /**
-   * As {@link #hidden(Graph, PackedBatch)}, keeping keys and values: row t's sequence is slot
-   * {@code slots[t]} (i32 [T]).
+   * As {@link #hidden(Graph, PackedBatch)}, keeping keys and values; a step of {@link
+   * KvCache#append} sees what the cache has of its sequences.
    */
-  public Var prefill(Graph g, PackedBatch batch, KvCache cache, Tensor slots) {
-    return hidden(g, batch, cache, slots, null, false);
+  public Var hidden(Graph g, PackedBatch batch, KvCache.Step step) {
+    return hidden(g, batch, step, false);
   }
 
-  /**
-   * One new token per row against the cache.
-   *
-   * @param lengths i32 [B]: tokens of the row's slot, the new one included
-   */
-  public Var decode(Graph g, PackedBatch batch, KvCache cache, Tensor slots, Tensor lengths) {
-    return hidden(g, batch, cache, slots, lengths, false);
-  }
-
-  private Var hidden(
-      Graph g, PackedBatch batch, KvCache cache, Tensor slots, Tensor lengths, boolean recompute) {
-    if (lengths == null) {
-      config.requirePositions(batch.longest());
-    }
+  private Var hidden(Graph g, PackedBatch batch, KvCache.Step step, boolean recompute) {
+    config.requirePositions(batch.longest());
     Var h = embed(g, batch);
     Tensor[] tables = new Tensor[frequencies.size()];
     for (int i = 0; i < tables.length; i++) {
       tables[i] = angles(g, batch, i);
     }
     for (int i = 0; i < layers.size(); i++) {
-      Attention.Cache kept = cache == null ? null : cache.layer(i, slots);
+      Attention.Cache cache = step == null ? null : step.layer(i);
       DecoderLayer layer = layers.get(i);
       Tensor angles = layer.rope() < 0 ? null : tables[layer.rope()];
       if (g.isRecording() && recompute) {
-        h =
-            g.recompute(
-                h, step -> layer.apply(step.graph(), step.input(), batch, angles, kept, lengths));
+        h = g.recompute(h, s -> layer.apply(s.graph(), s.input(), batch, angles, cache));
       } else if (g.isRecording()) {
-        h = layer.apply(g, h, batch, angles, kept, lengths);
+        h = layer.apply(g, h, batch, angles, cache);
       } else {
-        h = inferLayer(g, layer, h, batch, angles, kept, lengths);
+        h = inferLayer(g, layer, h, batch, angles, cache);
       }
     }
     return finalNorm.apply(g, h);
@@ -322,15 +308,9 @@ public final class CausalLm implements AutoCloseable {
 
   /** Without a backward to come, a layer's activations go back as soon as it is done. */
   private Var inferLayer(
-      Graph g,
-      DecoderLayer layer,
-      Var h,
-      PackedBatch batch,
-      Tensor angles,
-      Attention.Cache cache,
-      Tensor lengths) {
+      Graph g, DecoderLayer layer, Var h, PackedBatch batch, Tensor angles, Attention.Cache cache) {
     try (Graph inner = Graph.inference(device)) {
-      Tensor y = layer.apply(inner, h, batch, angles, cache, lengths).value();
+      Tensor y = layer.apply(inner, h, batch, angles, cache).value();
       inner.scope().move(y, g.scope());
       g.scope().free(h.value());
       return g.constant(y);

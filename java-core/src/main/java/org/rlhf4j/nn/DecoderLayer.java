@@ -69,24 +69,17 @@ final class DecoderLayer {
    * h f32 [T,H] → [T,H].
    *
    * @param angles of {@link #rope}, or null
+   * @param cache where keys and values are kept, or null
    */
-  Var apply(
-      Graph g,
-      Var h,
-      PackedBatch batch,
-      Tensor angles,
-      Attention.Cache cache,
-      Tensor decodeLengths) {
+  Var apply(Graph g, Var h, PackedBatch batch, Tensor angles, Attention.Cache cache) {
     Var projected = qkv.apply(g, beforeAttention.apply(g, h), batch);
     if (queryNorm != null) {
       projected = HeadNorm.apply(g, projected, heads, queryNorm, keyNorm, eps);
     }
     Var attended =
-        decodeLengths == null
-            ? Attention.apply(
-                g, projected, heads, batch.positions(), angles, batch.cuSeqlens(), cache)
-            : Attention.decode(
-                g, projected, heads, batch.positions(), angles, cache, decodeLengths);
+        cache != null && cache.tables() != null
+            ? Attention.decode(g, projected, heads, angles, cache)
+            : Attention.apply(g, projected, heads, angles, batch.cuSeqlens(), cache);
     Var middle = add(g, h, o.apply(g, attended, batch), afterAttention);
     Var inner = activation.apply(g, mlpIn.apply(g, beforeMlp.apply(g, middle), batch));
     return add(g, middle, mlpOut.apply(g, inner, batch), afterMlp);

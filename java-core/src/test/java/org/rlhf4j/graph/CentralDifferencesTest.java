@@ -218,7 +218,7 @@ class CentralDifferencesTest {
         (g, x) -> {
           // Rotation is in place: the op gets a copy of its own.
           Var own = Add.apply(g, x, g.constant(g.scope().zeros(DType.F32, x.value().shape())));
-          return Attention.apply(g, own, heads, positions, angles, cu, null);
+          return Attention.apply(g, own, heads, angles, cu, null);
         });
   }
 
