@@ -13,6 +13,7 @@ enum FaultKind : int32_t {
   kFalls,          // argument[index] is value, limit came before it
   kWrongEnd,       // argument[index] is value, expected limit rows
   kEmptySequence,  // sequence `index` is empty
+  kNoTarget,       // argument[index] is value, expected least to limit or -100
 };
 
 struct Fault {

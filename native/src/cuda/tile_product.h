@@ -66,6 +66,14 @@ template <>
 struct Accumulator<bf16> {
   float c[2][4][4] = {};
 
+  // The thread's elements by rows and columns: at(i, j) is element (row(i), column(j)) of the tile. kRowLanes neighbouring
+  // lanes share their rows, and so do kRowParts warps, of which this is number row_part().
+  static constexpr int kHeldRows = 4, kHeldColumns = 8, kRowLanes = 4, kRowParts = 2;
+  static DEVICE_MEMBER int row(int i) { return warp() / 2 * 32 + lane() / 4 + i * 8; }
+  static DEVICE_MEMBER int column(int j) { return warp() % 2 * 32 + lane() % 4 * 2 + j / 2 * 8 + j % 2; }
+  static DEVICE_MEMBER int row_part() { return warp() % 2; }
+  DEVICE_MEMBER float &at(int i, int j) { return c[i / 2][j / 2][i % 2 * 2 + j % 2]; }
+
   template <class A, class B>
   DEVICE_MEMBER void multiply(const bf16 *a, const bf16 *b) {
     const int row = warp() / 2 * 32, column = warp() % 2 * 32;
@@ -116,6 +124,12 @@ template <>
 struct Accumulator<float> {
   float c[8][4] = {};
 
+  static constexpr int kHeldRows = 8, kHeldColumns = 4, kRowLanes = 16, kRowParts = 1;
+  static DEVICE_MEMBER int row(int i) { return threadIdx.x / 16 + i * 8; }
+  static DEVICE_MEMBER int column(int j) { return threadIdx.x % 16 + j * 16; }
+  static DEVICE_MEMBER int row_part() { return 0; }
+  DEVICE_MEMBER float &at(int i, int j) { return c[i][j]; }
+
   template <class A, class B>
   DEVICE_MEMBER void multiply(const float *a, const float *b) {
     const int row = threadIdx.x / 16, column = threadIdx.x % 16;
@@ -144,13 +158,22 @@ struct Accumulator<float> {
   }
 };
 
-/// The tile of C whose first row and column are given; by the whole block of kProductThreads.
+/// Shared memory of a product.
 template <class T, bool kAAlong, bool kBAlong>
-DEVICE Accumulator<T> tile_product(const Operand<T> &a, const Operand<T> &b, int64_t first_row, int64_t first_column) {
+struct ProductBuffers {
   using A = TileBuffer<T, kAAlong>;
   using B = TileBuffer<T, kBAlong>;
-  SHARED(T, sa, [2 * A::kSize]);
-  SHARED(T, sb, [2 * B::kSize]);
+  static constexpr int kSize = 2 * (A::kSize + B::kSize);  // elements
+};
+
+/// The tile of C whose first row and column are given; by the whole block of kProductThreads. `shared`: as many elements as
+/// ProductBuffers says, 16-byte aligned; free again at the end.
+template <class T, bool kAAlong, bool kBAlong>
+DEVICE Accumulator<T> tile_product(const Operand<T> &a, const Operand<T> &b, int64_t first_row, int64_t first_column,
+                                   T *shared) {
+  using A = TileBuffer<T, kAAlong>;
+  using B = TileBuffer<T, kBAlong>;
+  T *sa = shared, *sb = shared + 2 * A::kSize;
   const int64_t steps = (a.depth + kStep - 1) / kStep;
   auto load = [&](int64_t step) {
     A::load(sa + step % 2 * A::kSize, a, first_row, step * kStep);
@@ -171,6 +194,14 @@ DEVICE Accumulator<T> tile_product(const Operand<T> &a, const Operand<T> &b, int
     __syncthreads();  // the buffer is free for the step after the next
   }
   return sum;
+}
+
+/// With static shared memory.
+template <class T, bool kAAlong, bool kBAlong>
+DEVICE Accumulator<T> tile_product(const Operand<T> &a, const Operand<T> &b, int64_t first_row, int64_t first_column) {
+  constexpr int kSize = ProductBuffers<T, kAAlong, kBAlong>::kSize;
+  SHARED(T, shared, [kSize]);
+  return tile_product<T, kAAlong, kBAlong>(a, b, first_row, first_column, shared);
 }
 
 }  // namespace rl::cuda
