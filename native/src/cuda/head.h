@@ -222,8 +222,9 @@ void head_gradients(CudaDevice &device, const View &gradX, const View &gradW, co
   if (!gradX && !gradW) return;
   const View w = matrix_of(weight);
   const int64_t group = group_rows(x.rows());
-  const int64_t columns = smaller(w.rows(), kHeadGradients / (ceil_div(group, kHeadTile) * kHeadTile));
-  void *memory = device.scratch<char>(group * columns * dtype_size(w.dtype));
+  const int64_t stride = smaller(vocabulary_tiles(w.rows()), kHeadGradients / group / kHeadTile) * kHeadTile;
+  const int64_t columns = smaller(w.rows(), stride);
+  void *memory = device.scratch<char>(group * stride * dtype_size(w.dtype));
   const bool in_place = columns == w.rows() || gradX.dtype == RL_F32;
   float *sums = gradX && !in_place ? device.scratch<float>(group * w.cols()) : nullptr;
   for_row_groups(x.rows(), [&](int64_t t0, int64_t t1) {
@@ -232,7 +233,7 @@ void head_gradients(CudaDevice &device, const View &gradX, const View &gradW, co
     for (int64_t v0 = 0; v0 < w.rows(); v0 += columns) {
       const int64_t v1 = smaller(v0 + columns, w.rows());
       View dz = matrix(memory, w.dtype, t1 - t0, v1 - v0);
-      dz.stride[0] = columns;
+      dz.stride[0] = stride;  // whole tiles, so that vectors are aligned
       make(dz, t0, t1, v0, v1);
       if (gradX) linear_backward_input(device, sum, dz, CudaWeight(device, rows_of(w, v0, v1), false), v0 > 0);
       if (gradW) linear_backward_weight(device, rows_of(gradW, v0, v1), View(), dz, part);
