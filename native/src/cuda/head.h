@@ -5,7 +5,10 @@
 // tile of W), so W is read from memory T / kHeadRows times for each product with it, and scratch does not grow with T.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/op.h"
+#include "cuda/tiles.h"
 #if defined(RL_KERNELS)
 #include "cuda/tile_product.h"
 #endif
@@ -17,68 +20,76 @@ struct HeadPart {
   float top, sum, weighted;
 };
 
+/// Bytes of shared memory of a block: for its product, and afterwards for what its threads tell each other.
+template <class Tiles>
+constexpr int64_t kHeadShared = std::is_same_v<Tiles, LargeTiles> ? 80 << 10 : 36 << 10;
+
 #if defined(RL_KERNELS)
 
+/// Tiles of logits of these types: large where tensor cores make them.
+template <class... T>
+using HeadTiles = std::conditional_t<((sizeof(T) == 2) && ...), LargeTiles, SmallTiles>;
+
 /// Where this block's tile of logits lies: rows along x, so that neighbouring blocks share W; the vocabulary along y.
+template <class Tiles>
 struct HeadTile {
   int64_t row, column;    // the first ones
   int64_t rows, columns;  // how many there are from there on
-  DEVICE_MEMBER HeadTile(const View &x, const View &w)
-      : row(static_cast<int64_t>(blockIdx.x) * kTile),
-        column(static_cast<int64_t>(blockIdx.y) * kTile),
+  unsigned char *shared;  // kHeadShared<Tiles> bytes
+  DEVICE_MEMBER HeadTile(const View &x, const View &w, unsigned char *shared)
+      : row(static_cast<int64_t>(blockIdx.x) * Tiles::kRows),
+        column(static_cast<int64_t>(blockIdx.y) * Tiles::kColumns),
         rows(x.rows() - row),
-        columns(w.rows() - column) {}
+        columns(w.rows() - column),
+        shared(shared) {}
+  /// A number for each row from each of the warps that share it.
+  template <class A>
+  DEVICE_MEMBER float *row_parts(int number) const {
+    return reinterpret_cast<float *>(shared) + number * Tiles::kRows * A::kRowParts;
+  }
 };
 
-/// Bytes of shared memory that logits() wants.
-template <class T>
-constexpr int kLogitsShared = ProductBuffers<T, true, true>::kSize * static_cast<int>(sizeof(T));
-
-/// scale x W^T for a tile. `shared`: kLogitsShared<T> bytes, free again at the end.
-template <class T>
-DEVICE Accumulator<T> logits(const HeadTile &tile, const View &x, const View &w, float scale, void *shared) {
+/// scale x W^T for a tile.
+template <class T, class Tiles>
+DEVICE Accumulator<T, Tiles> logits(const HeadTile<Tiles> &tile, const View &x, const View &w, float scale) {
+  static_assert(kHeadShared<Tiles> >= sizeof(T) * ProductBuffers<T, true, true, Tiles>::kSize);
+  using A = Accumulator<T, Tiles>;
   const Operand<T> a{x.as<T>(), x.row_stride(), x.rows(), x.cols()};
   const Operand<T> b{w.as<T>(), w.row_stride(), w.rows(), w.cols()};
-  Accumulator<T> z = tile_product<T, true, true>(a, b, tile.row, tile.column, static_cast<T *>(shared));
+  A z = tile_product<T, true, true, Tiles>(a, b, tile.row, tile.column, reinterpret_cast<T *>(tile.shared));
 #pragma unroll
-  for (int i = 0; i < Accumulator<T>::kHeldRows; i++) {
+  for (int i = 0; i < A::kHeldRows; i++) {
 #pragma unroll
-    for (int j = 0; j < Accumulator<T>::kHeldColumns; j++) z.at(i, j) *= scale;
+    for (int j = 0; j < A::kHeldColumns; j++) z.at(i, j) *= scale;
   }
   return z;
 }
 
-/// One number for each row of a tile, from each of the groups of warps that have a part of its columns.
-template <class A>
-using RowParts = float[kTile][A::kRowParts];
-
 /// values[i] is what this thread has of its row i; afterwards what all of the row have, folded in an order that depends on the
-/// tile alone. By the whole block; `shared` is in use until the next barrier.
+/// tile alone. By the whole block; shared [rows of the tile][A::kRowParts] is in use until the next barrier.
 template <class A, class Fold>
-DEVICE void fold_rows(float (&values)[A::kHeldRows], RowParts<A> &shared, Fold &&fold) {
+DEVICE void fold_rows(float (&values)[A::kHeldRows], float *shared, Fold &&fold) {
 #pragma unroll
   for (int i = 0; i < A::kHeldRows; i++) {
 #pragma unroll
     for (int step = A::kRowLanes / 2; step > 0; step /= 2) {
       values[i] = fold(values[i], __shfl_xor_sync(kFullWarp, values[i], step));
     }
-    if (lane() % A::kRowLanes == 0) shared[A::row(i)][A::row_part()] = values[i];
+    if (lane() % A::kRowLanes == 0) shared[A::row(i) * A::kRowParts + A::row_part()] = values[i];
   }
   __syncthreads();
 #pragma unroll
   for (int i = 0; i < A::kHeldRows; i++) {
-    values[i] = shared[A::row(i)][0];
-    for (int p = 1; p < A::kRowParts; p++) values[i] = fold(values[i], shared[A::row(i)][p]);
+    const float *parts = shared + A::row(i) * A::kRowParts;
+    values[i] = parts[0];
+#pragma unroll
+    for (int p = 1; p < A::kRowParts; p++) values[i] = fold(values[i], parts[p]);
   }
 }
 
-/// parts[row] of a tile, with weight(i, j, z - top) times e^(z - top) summed for its thread's element (i, j).
-template <class A, class Weight>
-DEVICE void reduce_logits(const HeadTile &tile, A &z, HeadPart *parts, int64_t stride, Weight &&weight) {
-  SHARED(float, tops, [kTile][A::kRowParts]);
-  SHARED(float, sums, [kTile][A::kRowParts]);
-  SHARED(float, weights, [kTile][A::kRowParts]);
-  float top[A::kHeldRows], sum[A::kHeldRows] = {}, weighted[A::kHeldRows] = {};
+/// The largest logit of each of this thread's rows of a tile. In use afterwards: the first part of tile.shared.
+template <class A, class Tiles>
+DEVICE void largest_logits(const HeadTile<Tiles> &tile, A &z, float (&top)[A::kHeldRows]) {
 #pragma unroll
   for (int i = 0; i < A::kHeldRows; i++) {
     top[i] = -INFINITY;
@@ -87,7 +98,32 @@ DEVICE void reduce_logits(const HeadTile &tile, A &z, HeadPart *parts, int64_t s
       if (A::column(j) < tile.columns) top[i] = fmaxf(top[i], z.at(i, j));
     }
   }
-  fold_rows<A>(top, tops, [](float a, float b) { return fmaxf(a, b); });
+  fold_rows<A>(top, tile.template row_parts<A>(0), [](float a, float b) { return fmaxf(a, b); });
+}
+
+/// Sums over the columns of each of this thread's rows. `number`: which part of tile.shared.
+template <class A, class Tiles>
+DEVICE void add_columns(const HeadTile<Tiles> &tile, float (&sums)[A::kHeldRows], int number) {
+  fold_rows<A>(sums, tile.template row_parts<A>(number), [](float a, float b) { return a + b; });
+}
+
+/// parts[row, tile], by one thread for each row.
+template <class A, class Tiles>
+DEVICE void store_parts(const HeadTile<Tiles> &tile, HeadPart *parts, const float (&top)[A::kHeldRows],
+                        const float (&sum)[A::kHeldRows], const float (&weighted)[A::kHeldRows]) {
+  if (lane() % A::kRowLanes != 0 || A::row_part() != 0) return;
+#pragma unroll
+  for (int i = 0; i < A::kHeldRows; i++) {
+    if (A::row(i) >= tile.rows) continue;
+    parts[(tile.row + A::row(i)) * gridDim.y + blockIdx.y] = {top[i], sum[i], weighted[i]};
+  }
+}
+
+/// The parts of a tile, with weight(i, j, z - top) times e^(z - top) summed over this thread's elements (i, j) and the others'.
+template <class A, class Tiles, class Weight>
+DEVICE void reduce_logits(const HeadTile<Tiles> &tile, A &z, HeadPart *parts, Weight &&weight) {
+  float top[A::kHeldRows], sum[A::kHeldRows] = {}, weighted[A::kHeldRows] = {};
+  largest_logits(tile, z, top);
 #pragma unroll
   for (int i = 0; i < A::kHeldRows; i++) {
 #pragma unroll
@@ -98,13 +134,22 @@ DEVICE void reduce_logits(const HeadTile &tile, A &z, HeadPart *parts, int64_t s
       weighted[i] += e * weight(i, j, distance);
     }
   }
-  auto add = [](float a, float b) { return a + b; };
-  fold_rows<A>(sum, sums, add);
-  fold_rows<A>(weighted, weights, add);
-  if (lane() % A::kRowLanes != 0 || A::row_part() != 0) return;
+  add_columns<A>(tile, sum, 1);
+  add_columns<A>(tile, weighted, 2);
+  store_parts<A>(tile, parts, top, sum, weighted);
+}
+
+/// chosen[row]: the target's logit, if it lies in this tile. `first`: the word that w begins with.
+template <class A, class Tiles>
+DEVICE void pick_targets(const HeadTile<Tiles> &tile, A &z, const View &targets, int64_t first, float *chosen) {
 #pragma unroll
   for (int i = 0; i < A::kHeldRows; i++) {
-    if (A::row(i) < tile.rows) parts[(tile.row + A::row(i)) * stride + blockIdx.y] = {top[i], sum[i], weighted[i]};
+    if (A::row(i) >= tile.rows) continue;
+    const int64_t row = tile.row + A::row(i), target = targets.i32()[row] - first - tile.column;
+#pragma unroll
+    for (int j = 0; j < A::kHeldColumns; j++) {
+      if (A::column(j) == target && target < tile.columns) chosen[row] = z.at(i, j);
+    }
   }
 }
 
@@ -138,20 +183,37 @@ DEVICE HeadRow merge_parts(const HeadPart *parts, int64_t count) {
   return {static_cast<double>(top) + spread, (weighted + distance) / sum - spread, weighted / sum};
 }
 
-/// Writes what gradient(row, column, z) says for a tile of logits.
-template <class T, class Gradient>
-DEVICE void store_gradients(const HeadTile &tile, const View &dz, Gradient &&gradient) {
-  using A = Accumulator<T>;
+/// Writes a tile, columns past the vocabulary's end too: dz has room for whole tiles. tile.shared must be free.
+template <class T, class Tiles>
+DEVICE void store_tile(const HeadTile<Tiles> &tile, const Accumulator<T, Tiles> &z, const View &dz) {
+  static_assert(kHeadShared<Tiles> >= sizeof(float) * Tiles::kStagedFloats);
+  constexpr int kRun = 16 / sizeof(T);
+  for_each_run<kRun>(z, reinterpret_cast<float *>(tile.shared), [&](int row, int column, const float(&values)[kRun]) {
+    if (row >= tile.rows) return;
+    T *out = dz.row<T>(tile.row + row) + tile.column + column;
+    if constexpr (sizeof(T) == 2) {
+      const uint4 run{pack_bf16(values[0], values[1]), pack_bf16(values[2], values[3]), pack_bf16(values[4], values[5]),
+                      pack_bf16(values[6], values[7])};
+      store_vector(reinterpret_cast<uint4 *>(out), run);
+    } else {
+      store_vector(reinterpret_cast<float4 *>(out), float4{values[0], values[1], values[2], values[3]});
+    }
+  });
+}
+
+/// dz = gradient(i, row) (j) for this thread's elements (i, j) of a tile, whose row is `row` of x. z is overwritten.
+template <class T, class Tiles, class Gradient>
+DEVICE void store_gradients(const HeadTile<Tiles> &tile, Accumulator<T, Tiles> &z, const View &dz,
+                            Gradient &&gradient) {
+  using A = Accumulator<T, Tiles>;
 #pragma unroll
   for (int i = 0; i < A::kHeldRows; i++) {
     if (A::row(i) >= tile.rows) continue;
     auto of_row = gradient(i, tile.row + A::row(i));
-    T *out = dz.row<T>(tile.row + A::row(i)) + tile.column;
 #pragma unroll
-    for (int j = 0; j < A::kHeldColumns; j++) {
-      if (A::column(j) < tile.columns) out[A::column(j)] = from_f32<T>(of_row(j));
-    }
+    for (int j = 0; j < A::kHeldColumns; j++) z.at(i, j) = of_row(j);
   }
+  store_tile(tile, z, dz);
 }
 
 #else
@@ -160,8 +222,7 @@ DEVICE void store_gradients(const HeadTile &tile, const View &dz, Gradient &&gra
 constexpr int64_t kHeadRows = 2048;
 /// Elements of dz at a time: 16 MiB of bf16, which the L2 cache keeps from its making to its use.
 constexpr int64_t kHeadGradients = int64_t{8} << 20;
-constexpr int64_t kHeadTile = 64;
-constexpr int kHeadThreads = 128, kMergeThreads = 128;
+constexpr int kMergeThreads = 128;
 
 /// Rows `from` to `to` of a tensor.
 inline View rows_of(View x, int64_t from, int64_t to) {
@@ -186,15 +247,31 @@ inline View matrix(void *data, int32_t dtype, int64_t rows, int64_t cols) {
 /// Rows of each group: all about the same, in whole tiles.
 inline int64_t group_rows(int64_t rows) {
   const int64_t groups = ceil_div(rows, kHeadRows);
-  return smaller(rows, ceil_div(ceil_div(rows, groups), kHeadTile) * kHeadTile);
+  return smaller(rows, ceil_div(ceil_div(rows, groups), LargeTiles::kRows) * LargeTiles::kRows);
 }
 
-inline int64_t vocabulary_tiles(int64_t vocabulary) { return ceil_div(vocabulary, kHeadTile); }
+/// How logits are cut, where x and W (of the reference, too) are of these dtypes: as HeadTiles says.
+struct HeadCut {
+  int64_t rows, columns;
+  int threads;
+  int64_t shared;
 
-/// A block for each tile of rows by vocabulary.
-inline Grid by_head_tile(int64_t rows, int64_t vocabulary) {
-  return {ceil_div(rows, kHeadTile), vocabulary_tiles(vocabulary), kHeadThreads};
-}
+  explicit HeadCut(int32_t dtype, int32_t dtypeRef = RL_BF16)
+      : HeadCut(dtype == RL_BF16 && dtypeRef == RL_BF16 ? of<LargeTiles>() : of<SmallTiles>()) {}
+  int64_t tiles(int64_t vocabulary) const { return ceil_div(vocabulary, columns); }
+  /// A block for each tile.
+  Grid grid(int64_t count, int64_t vocabulary) const {
+    return {ceil_div(count, rows), tiles(vocabulary), threads, shared};
+  }
+
+ private:
+  HeadCut(int64_t rows, int64_t columns, int threads, int64_t shared)
+      : rows(rows), columns(columns), threads(threads), shared(shared) {}
+  template <class Tiles>
+  static HeadCut of() {
+    return {Tiles::kRows, Tiles::kColumns, Tiles::kThreads, kHeadShared<Tiles>};
+  }
+};
 /// A warp for each row.
 inline Grid by_merged_row(int64_t rows) { return {ceil_div(rows, kMergeThreads / 32), 1, kMergeThreads}; }
 
@@ -214,6 +291,24 @@ void softmax_backward(CudaDevice &device, const View &gradX, const View &gradW, 
                       const View &gradEntropy, const View &x, const Weight &weight, const View &targets,
                       const View &lse, const View &entropy, float scale);
 
+/// How rows and the vocabulary are cut for the gradients: a piece of dz is a group of rows by `columns` of the vocabulary.
+struct HeadPieces {
+  int64_t rows;
+  int64_t columns;
+  int64_t stride;  // of dz: whole tiles, so that vectors are aligned
+
+  HeadPieces(int64_t count, int64_t vocabulary) : rows(group_rows(count)) {
+    constexpr int64_t kWhole = LargeTiles::kColumns;
+    stride = smaller(ceil_div(vocabulary, kWhole), kHeadGradients / rows / kWhole) * kWhole;
+    columns = smaller(vocabulary, stride);
+  }
+  View scratch(CudaDevice &device, int32_t dtype) const {
+    View dz = matrix(device.scratch<char>(rows * stride * dtype_size(dtype)), dtype, rows, columns);
+    dz.stride[0] = stride;
+    return dz;
+  }
+};
+
 /// gradX = dz W, gradW += dz^T x, either may be absent. make(dz, t0, t1, v0, v1) queues the kernel that writes dz of those rows
 /// and that part of the vocabulary. Sums over the vocabulary are f32, part after part.
 template <class Make>
@@ -221,19 +316,17 @@ void head_gradients(CudaDevice &device, const View &gradX, const View &gradW, co
                     Make &&make) {
   if (!gradX && !gradW) return;
   const View w = matrix_of(weight);
-  const int64_t group = group_rows(x.rows());
-  const int64_t stride = smaller(vocabulary_tiles(w.rows()), kHeadGradients / group / kHeadTile) * kHeadTile;
-  const int64_t columns = smaller(w.rows(), stride);
-  void *memory = device.scratch<char>(group * stride * dtype_size(w.dtype));
-  const bool in_place = columns == w.rows() || gradX.dtype == RL_F32;
-  float *sums = gradX && !in_place ? device.scratch<float>(group * w.cols()) : nullptr;
+  const HeadPieces pieces(x.rows(), w.rows());
+  View dz = pieces.scratch(device, w.dtype);
+  const bool direct = pieces.columns == w.rows() || gradX.dtype == RL_F32;
+  float *sums = gradX && !direct ? device.scratch<float>(pieces.rows * w.cols()) : nullptr;
   for_row_groups(x.rows(), [&](int64_t t0, int64_t t1) {
     const View part = rows_of(x, t0, t1), gx = rows_of(gradX, t0, t1);
     const View sum = sums ? matrix(sums, RL_F32, t1 - t0, w.cols()) : gx;
-    for (int64_t v0 = 0; v0 < w.rows(); v0 += columns) {
-      const int64_t v1 = smaller(v0 + columns, w.rows());
-      View dz = matrix(memory, w.dtype, t1 - t0, v1 - v0);
-      dz.stride[0] = stride;  // whole tiles, so that vectors are aligned
+    for (int64_t v0 = 0; v0 < w.rows(); v0 += pieces.columns) {
+      const int64_t v1 = smaller(v0 + pieces.columns, w.rows());
+      dz.shape[0] = t1 - t0;
+      dz.shape[1] = v1 - v0;
       make(dz, t0, t1, v0, v1);
       if (gradX) linear_backward_input(device, sum, dz, CudaWeight(device, rows_of(w, v0, v1), false), v0 > 0);
       if (gradW) linear_backward_weight(device, rows_of(gradW, v0, v1), View(), dz, part);

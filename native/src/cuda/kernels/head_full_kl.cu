@@ -11,23 +11,17 @@ namespace rl::cuda {
 
 #if defined(RL_KERNELS)
 
-template <class T>
-struct Logits {
-  Accumulator<T> policy, reference;
-};
-
 /// A tile's elements in the hands of the threads that have them in another dtype's product.
-template <class To, class From>
-DEVICE Accumulator<To> redistribute(Accumulator<From> z, void *shared) {
-  float *tile = static_cast<float *>(shared);
-  constexpr int kPitch = kTile + 1;
-  z.for_each([&](int row, int column, float value) { tile[row * kPitch + column] = value; });
+template <class To, class From, class Tiles>
+DEVICE Accumulator<To, Tiles> redistribute(const Accumulator<From, Tiles> &z, float *shared) {
+  constexpr int kPitch = Tiles::kStagedPitch;
+  z.for_each([&](int row, int column, float value) { shared[row * kPitch + column] = value; });
   __syncthreads();
-  Accumulator<To> other;
+  Accumulator<To, Tiles> other;
 #pragma unroll
   for (int i = 0; i < other.kHeldRows; i++) {
 #pragma unroll
-    for (int j = 0; j < other.kHeldColumns; j++) other.at(i, j) = tile[other.row(i) * kPitch + other.column(j)];
+    for (int j = 0; j < other.kHeldColumns; j++) other.at(i, j) = shared[other.row(i) * kPitch + other.column(j)];
   }
   __syncthreads();
   return other;
@@ -35,37 +29,44 @@ DEVICE Accumulator<To> redistribute(Accumulator<From> z, void *shared) {
 
 /// Both products of a tile; each thread has the same elements of both.
 template <class T, class Ref>
-DEVICE Logits<T> both_logits(const HeadTile &tile, const View &x, const View &w, const View &xRef, const View &wRef,
-                             float scale) {
-  constexpr int kBytes = kLogitsShared<T> > kLogitsShared<Ref> ? kLogitsShared<T> : kLogitsShared<Ref>;
-  static_assert(kBytes >= static_cast<int>(sizeof(float)) * kTile * (kTile + 1));
-  SHARED(unsigned char, shared, [kBytes]);
-  Accumulator<Ref> zRef = logits<Ref>(tile, xRef, wRef, scale, shared);
-  if constexpr (std::is_same_v<T, Ref>) {
-    return {logits<T>(tile, x, w, scale, shared), zRef};
-  } else {
-    const Accumulator<T> reference = redistribute<T>(zRef, shared);
-    return {logits<T>(tile, x, w, scale, shared), reference};
+struct BothLogits {
+  using Tiles = HeadTiles<T, Ref>;
+  using A = Accumulator<T, Tiles>;
+  A reference, policy;
+
+  DEVICE_MEMBER BothLogits(const HeadTile<Tiles> &tile, const View &x, const View &w, const View &xRef,
+                           const View &wRef, float scale)
+      : reference(reference_of(tile, xRef, wRef, scale)), policy(logits<T>(tile, x, w, scale)) {}
+
+ private:
+  static DEVICE_MEMBER A reference_of(const HeadTile<Tiles> &tile, const View &xRef, const View &wRef, float scale) {
+    const auto z = logits<Ref>(tile, xRef, wRef, scale);
+    if constexpr (std::is_same_v<T, Ref>) {
+      return z;
+    } else {
+      return redistribute<T>(z, reinterpret_cast<float *>(tile.shared));
+    }
   }
-}
+};
 
 /// parts, partsRef [T, tiles of V].
 template <class T, class Ref>
 DEVICE void reduce_tile(const View &x, const View &w, const View &xRef, const View &wRef, HeadPart *parts,
                         HeadPart *partsRef, float scale) {
-  const HeadTile tile(x, w);
-  Logits<T> z = both_logits<T, Ref>(tile, x, w, xRef, wRef, scale);
-  reduce_logits(tile, z.policy, parts, gridDim.y,
-                [&](int i, int j, float) { return z.policy.at(i, j) - z.reference.at(i, j); });
-  reduce_logits(tile, z.reference, partsRef, gridDim.y, [](int, int, float) { return 0.0f; });
+  SHARED_DYNAMIC(shared);
+  const HeadTile<HeadTiles<T, Ref>> tile(x, w, shared);
+  BothLogits<T, Ref> z(tile, x, w, xRef, wRef, scale);
+  reduce_logits(tile, z.policy, parts, [&](int i, int j, float) { return z.policy.at(i, j) - z.reference.at(i, j); });
+  reduce_logits(tile, z.reference, partsRef, [](int, int, float) { return 0.0f; });
 }
 
 template <class T, class Ref>
 DEVICE void make_gradients(const View &dz, const View &x, const View &w, const View &xRef, const View &wRef,
                            const View &gradKl, const View &lse, const View &lseRef, const View &kl, float scale) {
-  const HeadTile tile(x, w);
-  Logits<T> z = both_logits<T, Ref>(tile, x, w, xRef, wRef, scale);
-  store_gradients<T>(tile, dz, [&](int i, int64_t row) {
+  SHARED_DYNAMIC(shared);
+  const HeadTile<HeadTiles<T, Ref>> tile(x, w, shared);
+  BothLogits<T, Ref> z(tile, x, w, xRef, wRef, scale);
+  store_gradients(tile, z.policy, dz, [&](int i, int64_t row) {
     const float g = gradKl.f32()[row] * scale, p = lse.f32()[row], q = lseRef.f32()[row], mean = kl.f32()[row];
     return [=, &z](int j) {
       const float log_p = z.policy.at(i, j) - p;
@@ -74,14 +75,14 @@ DEVICE void make_gradients(const View &dz, const View &x, const View &w, const V
   });
 }
 
-#define HEAD_FULL_KL(T, Ref)                                                                                     \
-  KERNEL(head_full_kl_tiles_##T##_##Ref, kProductThreads, View x, View w, View xRef, View wRef, HeadPart *parts, \
-         HeadPart *partsRef, float scale) {                                                                      \
-    reduce_tile<T, Ref>(x, w, xRef, wRef, parts, partsRef, scale);                                               \
-  }                                                                                                              \
-  KERNEL(head_full_kl_gradients_##T##_##Ref, kProductThreads, View dz, View x, View w, View xRef, View wRef,     \
-         View gradKl, View lse, View lseRef, View kl, float scale) {                                             \
-    make_gradients<T, Ref>(dz, x, w, xRef, wRef, gradKl, lse, lseRef, kl, scale);                                \
+#define HEAD_FULL_KL(T, Ref)                                                                                    \
+  KERNEL(head_full_kl_tiles_##T##_##Ref, (HeadTiles<T, Ref>::kThreads), View x, View w, View xRef, View wRef,   \
+         HeadPart *parts, HeadPart *partsRef, float scale) {                                                    \
+    reduce_tile<T, Ref>(x, w, xRef, wRef, parts, partsRef, scale);                                              \
+  }                                                                                                             \
+  KERNEL(head_full_kl_gradients_##T##_##Ref, (HeadTiles<T, Ref>::kThreads), View dz, View x, View w, View xRef, \
+         View wRef, View gradKl, View lse, View lseRef, View kl, float scale) {                                 \
+    make_gradients<T, Ref>(dz, x, w, xRef, wRef, gradKl, lse, lseRef, kl, scale);                               \
   }
 FOR_FLOATS_2(HEAD_FULL_KL)
 
@@ -102,11 +103,12 @@ void head_full_kl(Device &device, View kl, View lse, View lseRef, View x, const 
                   const Weight &weightRef, float temperature) {
   CudaDevice &d = gpu(device);
   const View w = matrix_of(weight), wRef = matrix_of(weightRef);
-  const int64_t group = group_rows(x.rows()), tiles = vocabulary_tiles(w.rows());
+  const HeadCut cut(w.dtype, wRef.dtype);
+  const int64_t group = group_rows(x.rows()), tiles = cut.tiles(w.rows());
   HeadPart *parts = d.scratch<HeadPart>(group * tiles), *partsRef = d.scratch<HeadPart>(group * tiles);
   for_row_groups(x.rows(), [&](int64_t t0, int64_t t1) {
-    d.launch(kernel_name("head_full_kl_tiles", {w.dtype, wRef.dtype}), by_head_tile(t1 - t0, w.rows()),
-             rows_of(x, t0, t1), w, rows_of(xRef, t0, t1), wRef, parts, partsRef, 1 / temperature);
+    d.launch(kernel_name("head_full_kl_tiles", {w.dtype, wRef.dtype}), cut.grid(t1 - t0, w.rows()), rows_of(x, t0, t1),
+             w, rows_of(xRef, t0, t1), wRef, parts, partsRef, 1 / temperature);
     d.launch("head_full_kl_merge", by_merged_row(t1 - t0), rows_of(kl, t0, t1), rows_of(lse, t0, t1),
              rows_of(lseRef, t0, t1), static_cast<const HeadPart *>(parts), static_cast<const HeadPart *>(partsRef),
              tiles);
@@ -118,10 +120,10 @@ void head_full_kl_backward(Device &device, View gradX, View gradW, View gradKl, 
   CudaDevice &d = gpu(device);
   const View w = matrix_of(weight), wRef = matrix_of(weightRef);
   head_gradients(d, gradX, gradW, x, weight, [&](const View &dz, int64_t t0, int64_t t1, int64_t v0, int64_t v1) {
-    d.launch(kernel_name("head_full_kl_gradients", {w.dtype, wRef.dtype}), by_head_tile(t1 - t0, v1 - v0), dz,
-             rows_of(x, t0, t1), rows_of(w, v0, v1), rows_of(xRef, t0, t1), rows_of(wRef, v0, v1),
-             rows_of(gradKl, t0, t1), rows_of(lse, t0, t1), rows_of(lseRef, t0, t1), rows_of(kl, t0, t1),
-             1 / temperature);
+    d.launch(kernel_name("head_full_kl_gradients", {w.dtype, wRef.dtype}),
+             HeadCut(w.dtype, wRef.dtype).grid(t1 - t0, v1 - v0), dz, rows_of(x, t0, t1), rows_of(w, v0, v1),
+             rows_of(xRef, t0, t1), rows_of(wRef, v0, v1), rows_of(gradKl, t0, t1), rows_of(lse, t0, t1),
+             rows_of(lseRef, t0, t1), rows_of(kl, t0, t1), 1 / temperature);
   });
 }
 

@@ -19,48 +19,41 @@ namespace rl::cuda {
 template <class T>
 DEVICE void reduce_tile(const View &x, const View &w, const View &targets, HeadPart *parts, float *chosen,
                         float scale) {
-  using A = Accumulator<T>;
-  const HeadTile tile(x, w);
-  SHARED(unsigned char, shared, [kLogitsShared<T>]);
-  A z = logits<T>(tile, x, w, scale, shared);
-#pragma unroll
-  for (int i = 0; i < A::kHeldRows; i++) {
-    if (A::row(i) >= tile.rows) continue;
-    const int64_t row = tile.row + A::row(i), target = index_at(targets.i32(), row, w.rows()) - tile.column;
-#pragma unroll
-    for (int j = 0; j < A::kHeldColumns; j++) {
-      if (A::column(j) == target) chosen[row] = z.at(i, j);
-    }
-  }
-  reduce_logits(tile, z, parts, gridDim.y, [](int, int, float distance) { return distance; });
+  using A = Accumulator<T, HeadTiles<T>>;
+  SHARED_DYNAMIC(shared);
+  const HeadTile<HeadTiles<T>> tile(x, w, shared);
+  A z = logits<T>(tile, x, w, scale);
+  pick_targets(tile, z, targets, 0, chosen);
+  reduce_logits(tile, z, parts, [](int, int, float distance) { return distance; });
 }
 
 /// dz of the vocabulary's words from `first` on, whose rows are w.
 template <class T>
 DEVICE void make_gradients(const View &dz, const View &x, const View &w, const View &targets, const View &gradLogp,
                            const View &gradEntropy, const View &lse, const View &entropy, int64_t first, float scale) {
-  const HeadTile tile(x, w);
-  SHARED(unsigned char, shared, [kLogitsShared<T>]);
-  Accumulator<T> z = logits<T>(tile, x, w, scale, shared);
-  store_gradients<T>(tile, dz, [&](int i, int64_t row) {
+  using A = Accumulator<T, HeadTiles<T>>;
+  SHARED_DYNAMIC(shared);
+  const HeadTile<HeadTiles<T>> tile(x, w, shared);
+  A z = logits<T>(tile, x, w, scale);
+  store_gradients(tile, z, dz, [&](int i, int64_t row) {
     const float g = gradLogp.f32()[row] * scale, ge = gradEntropy ? gradEntropy.f32()[row] * scale : 0.0f;
     const float total = lse.f32()[row], h = gradEntropy ? entropy.f32()[row] : 0.0f;
     const int64_t target = targets.i32()[row] - first - tile.column;
     return [=, &z](int j) {
-      const float log_p = z.at(i, j) - total, hit = Accumulator<T>::column(j) == target ? g : 0.0f;
+      const float log_p = z.at(i, j) - total, hit = A::column(j) == target ? g : 0.0f;
       return hit - expf(log_p) * (g + ge * (log_p + h));
     };
   });
 }
 
-#define HEAD_LOGPROB(T)                                                                                         \
-  KERNEL(head_logprob_tiles_##T, kProductThreads, View x, View w, View targets, HeadPart *parts, float *chosen, \
-         float scale) {                                                                                         \
-    reduce_tile<T>(x, w, targets, parts, chosen, scale);                                                        \
-  }                                                                                                             \
-  KERNEL(head_logprob_gradients_##T, kProductThreads, View dz, View x, View w, View targets, View gradLogp,     \
-         View gradEntropy, View lse, View entropy, int64_t first, float scale) {                                \
-    make_gradients<T>(dz, x, w, targets, gradLogp, gradEntropy, lse, entropy, first, scale);                    \
+#define HEAD_LOGPROB(T)                                                                                                \
+  KERNEL(head_logprob_tiles_##T, HeadTiles<T>::kThreads, View x, View w, View targets, HeadPart *parts, float *chosen, \
+         float scale) {                                                                                                \
+    reduce_tile<T>(x, w, targets, parts, chosen, scale);                                                               \
+  }                                                                                                                    \
+  KERNEL(head_logprob_gradients_##T, HeadTiles<T>::kThreads, View dz, View x, View w, View targets, View gradLogp,     \
+         View gradEntropy, View lse, View entropy, int64_t first, float scale) {                                       \
+    make_gradients<T>(dz, x, w, targets, gradLogp, gradEntropy, lse, entropy, first, scale);                           \
   }
 FOR_FLOATS(HEAD_LOGPROB)
 
@@ -81,13 +74,14 @@ KERNEL(head_logprob_merge, 128, View logp, View entropy, View lse, View targets,
 void softmax_rows(CudaDevice &device, const View &logp, const View &entropy, const View &lse, const View &x,
                   const Weight &weight, const View &targets, float scale) {
   const View w = matrix_of(weight);
-  const int64_t group = group_rows(x.rows()), tiles = vocabulary_tiles(w.rows());
+  const HeadCut cut(w.dtype);
+  const int64_t group = group_rows(x.rows()), tiles = cut.tiles(w.rows());
   HeadPart *parts = device.scratch<HeadPart>(group * tiles);
   float *chosen = device.scratch<float>(group);
   for_row_groups(x.rows(), [&](int64_t t0, int64_t t1) {
     const View ids = rows_of(targets, t0, t1);
-    device.launch(kernel_name("head_logprob_tiles", {w.dtype}), by_head_tile(t1 - t0, w.rows()), rows_of(x, t0, t1), w,
-                  ids, parts, chosen, scale);
+    device.launch(kernel_name("head_logprob_tiles", {w.dtype}), cut.grid(t1 - t0, w.rows()), rows_of(x, t0, t1), w, ids,
+                  parts, chosen, scale);
     device.launch("head_logprob_merge", by_merged_row(t1 - t0), rows_of(logp, t0, t1), rows_of(entropy, t0, t1),
                   rows_of(lse, t0, t1), ids, static_cast<const HeadPart *>(parts), static_cast<const float *>(chosen),
                   tiles, w.rows());
@@ -99,7 +93,7 @@ void softmax_backward(CudaDevice &device, const View &gradX, const View &gradW, 
                       const View &lse, const View &entropy, float scale) {
   const View w = matrix_of(weight);
   head_gradients(device, gradX, gradW, x, weight, [&](const View &dz, int64_t t0, int64_t t1, int64_t v0, int64_t v1) {
-    device.launch(kernel_name("head_logprob_gradients", {w.dtype}), by_head_tile(t1 - t0, v1 - v0), dz,
+    device.launch(kernel_name("head_logprob_gradients", {w.dtype}), HeadCut(w.dtype).grid(t1 - t0, v1 - v0), dz,
                   rows_of(x, t0, t1), rows_of(w, v0, v1), rows_of(targets, t0, t1), rows_of(gradLogp, t0, t1),
                   rows_of(gradEntropy, t0, t1), rows_of(lse, t0, t1), rows_of(entropy, t0, t1), v0, scale);
   });
