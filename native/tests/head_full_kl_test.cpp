@@ -44,6 +44,9 @@ TEST_P(HeadFullKl, MatchesReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, HeadFullKl, testing::Combine(head_shapes(), testing::Values(RL_F32, RL_BF16)));
+// Several tiles of rows and of the vocabulary.
+INSTANTIATE_TEST_SUITE_P(Tiles, HeadFullKl,
+                         testing::Combine(testing::Values(std::tuple(260, 4100, 6)), testing::Values(RL_F32, RL_BF16)));
 
 TEST(HeadFullKlGradient, AgreesWithCentralDifferences) {
   const Floats x = random_floats(3 * 5, 1), w = random_floats(11 * 5, 2), xr = random_floats(3 * 5, 3),

@@ -20,15 +20,21 @@ struct HeadPart {
   float top, sum, weighted;
 };
 
+/// Tiles of logits by tensor cores. One product: warps of 64 x 64, which read shared memory least, two blocks a
+/// multiprocessor. Two products, whose tiles a thread holds both: warps of 64 x 32.
+using LogitTiles = Tiling<128, 128, 2, 2, 4>;
+using LogitPairTiles = Tiling<128, 128, 2, 4, 4>;
+
 /// Bytes of shared memory of a block: for its product, and afterwards for what its threads tell each other.
 template <class Tiles>
-constexpr int64_t kHeadShared = std::is_same_v<Tiles, LargeTiles> ? 80 << 10 : 36 << 10;
+constexpr int64_t kHeadShared = Tiles::kRows == 128 ? 80 << 10 : 36 << 10;
 
 #if defined(RL_KERNELS)
 
-/// Tiles of logits of these types: large where tensor cores make them.
+/// Tiles of logits of this type, or of the policy's and the reference's.
 template <class... T>
-using HeadTiles = std::conditional_t<((sizeof(T) == 2) && ...), LargeTiles, SmallTiles>;
+using HeadTiles = std::conditional_t<((sizeof(T) == 4) || ...), SmallTiles,
+                                     std::conditional_t<sizeof...(T) == 1, LogitTiles, LogitPairTiles>>;
 
 /// Where this block's tile of logits lies: rows along x, so that neighbouring blocks share W; the vocabulary along y.
 template <class Tiles>
@@ -247,7 +253,7 @@ inline View matrix(void *data, int32_t dtype, int64_t rows, int64_t cols) {
 /// Rows of each group: all about the same, in whole tiles.
 inline int64_t group_rows(int64_t rows) {
   const int64_t groups = ceil_div(rows, kHeadRows);
-  return smaller(rows, ceil_div(ceil_div(rows, groups), LargeTiles::kRows) * LargeTiles::kRows);
+  return smaller(rows, ceil_div(ceil_div(rows, groups), LogitTiles::kRows) * LogitTiles::kRows);
 }
 
 /// How logits are cut, where x and W (of the reference, too) are of these dtypes: as HeadTiles says.
@@ -256,8 +262,9 @@ struct HeadCut {
   int threads;
   int64_t shared;
 
-  explicit HeadCut(int32_t dtype, int32_t dtypeRef = RL_BF16)
-      : HeadCut(dtype == RL_BF16 && dtypeRef == RL_BF16 ? of<LargeTiles>() : of<SmallTiles>()) {}
+  explicit HeadCut(int32_t dtype) : HeadCut(dtype == RL_BF16 ? of<LogitTiles>() : of<SmallTiles>()) {}
+  HeadCut(int32_t dtype, int32_t dtypeRef)
+      : HeadCut(dtype == RL_BF16 && dtypeRef == RL_BF16 ? of<LogitPairTiles>() : of<SmallTiles>()) {}
   int64_t tiles(int64_t vocabulary) const { return ceil_div(vocabulary, columns); }
   /// A block for each tile.
   Grid grid(int64_t count, int64_t vocabulary) const {
@@ -298,7 +305,7 @@ struct HeadPieces {
   int64_t stride;  // of dz: whole tiles, so that vectors are aligned
 
   HeadPieces(int64_t count, int64_t vocabulary) : rows(group_rows(count)) {
-    constexpr int64_t kWhole = LargeTiles::kColumns;
+    constexpr int64_t kWhole = LogitTiles::kColumns;
     stride = smaller(ceil_div(vocabulary, kWhole), kHeadGradients / rows / kWhole) * kWhole;
     columns = smaller(vocabulary, stride);
   }
