@@ -41,7 +41,7 @@ DEVICE void exponentials(const View &e, const View &x, const View &w, const View
     if (first > 0 && A::row(i) < tile.rows) top[i] = fmaxf(top[i], rows.tops[tile.row + A::row(i)]);
 #pragma unroll
     for (int j = 0; j < A::kHeldColumns; j++) {
-      z.at(i, j) = A::column(j) < tile.columns ? expf(z.at(i, j) - top[i]) : 0.0f;
+      z.at(i, j) = A::column(j) < tile.columns ? __expf(z.at(i, j) - top[i]) : 0.0f;
       sum[i] += z.at(i, j);
     }
   }

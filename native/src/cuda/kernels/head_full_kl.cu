@@ -3,8 +3,7 @@
 // dz_v = gradKl p_v (log p_v - log q_v - kl) / temperature;  gradX = dz W  (=);  gradW += dz^T x.
 // The reference is frozen.
 //
-// One sweep: a block makes both products for its tile, so neither logits nor probabilities leave the multiprocessor. A tile
-// leaves 24 bytes a row; beside that the traffic is of the products, see head.h.
+// One sweep: a block makes both products for its tile, so neither logits nor probabilities leave the multiprocessor. Traffic: head.h.
 #include "cuda/head.h"
 
 namespace rl::cuda {
@@ -70,7 +69,7 @@ DEVICE void make_gradients(const View &dz, const View &x, const View &w, const V
     const float g = gradKl.f32()[row] * scale, p = lse.f32()[row], q = lseRef.f32()[row], mean = kl.f32()[row];
     return [=, &z](int j) {
       const float log_p = z.policy.at(i, j) - p;
-      return g * expf(log_p) * (log_p - (z.reference.at(i, j) - q) - mean);
+      return g * __expf(log_p) * (log_p - (z.reference.at(i, j) - q) - mean);
     };
   });
 }

@@ -3,9 +3,8 @@
 // dz_v = (gradLogp (1[v = target] - p_v) - gradEntropy p_v (log p_v + entropy)) / temperature;
 // gradX = dz W  (=);  gradW += dz^T x. Logits are made again: keeping them would take T x V.
 //
-// Forward: a block for each tile of logits leaves 12 bytes a row, a warp for each row merges them. Traffic beside the product's
-// (head.h): 12 bytes where a row of a tile of bf16 logits would be 128, and none of the logits themselves.
-// Backward: dz is written and read once in W's dtype, through the L2 cache.
+// Forward: a block for each tile of 128 x 128 logits leaves 12 bytes a row, and a warp for each row merges them in the order of
+// the vocabulary. Backward: head_gradients. Traffic: head.h.
 #include "cuda/head.h"
 #if !defined(RL_KERNELS)
 #include "cuda/indices.h"
@@ -41,7 +40,7 @@ DEVICE void make_gradients(const View &dz, const View &x, const View &w, const V
     const int64_t target = targets.i32()[row] - first - tile.column;
     return [=, &z](int j) {
       const float log_p = z.at(i, j) - total, hit = A::column(j) == target ? g : 0.0f;
-      return hit - expf(log_p) * (g + ge * (log_p + h));
+      return hit - __expf(log_p) * (g + ge * (log_p + h));
     };
   });
 }
