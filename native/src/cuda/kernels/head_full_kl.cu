@@ -85,8 +85,8 @@ DEVICE void make_gradients(const View &dz, const View &x, const View &w, const V
   }
 FOR_FLOATS_2(HEAD_FULL_KL)
 
-KERNEL(head_full_kl_merge, 128, View kl, View lse, View lseRef, const HeadPart *parts, const HeadPart *partsRef,
-       int64_t count) {
+KERNEL(head_full_kl_merge, kMergeThreads, View kl, View lse, View lseRef, const HeadPart *parts,
+       const HeadPart *partsRef, int64_t count) {
   const int64_t row = thread_of_grid() / 32;
   if (row >= kl.rows()) return;  // the whole warp
   const HeadRow all = merge_parts(parts + row * count, count), ref = merge_parts(partsRef + row * count, count);

@@ -56,7 +56,7 @@ DEVICE void make_gradients(const View &dz, const View &x, const View &w, const V
   }
 FOR_FLOATS(HEAD_LOGPROB)
 
-KERNEL(head_logprob_merge, 128, View logp, View entropy, View lse, View targets, const HeadPart *parts,
+KERNEL(head_logprob_merge, kMergeThreads, View logp, View entropy, View lse, View targets, const HeadPart *parts,
        const float *chosen, int64_t count, int64_t vocabulary) {
   const int64_t row = thread_of_grid() / 32;
   if (row >= logp.rows()) return;  // the whole warp
