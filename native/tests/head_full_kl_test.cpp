@@ -3,12 +3,13 @@
 namespace rl::test {
 namespace {
 
-class HeadFullKl : public testing::TestWithParam<std::tuple<std::tuple<int64_t, int64_t, int64_t>, int32_t, bool>> {};
+class HeadFullKl : public testing::TestWithParam<std::tuple<std::tuple<int64_t, int64_t, int64_t>, int32_t>> {};
 
 TEST_P(HeadFullKl, MatchesReference) {
-  const auto [shape, dtype, shared] = GetParam();
+  const auto [shape, dtype] = GetParam();
   const auto [rows, v, h] = shape;
   const float temperature = 1.5f;
+  const bool shared = rows % 2 == 0;  // one weight for policy and reference
   const int64_t h_ref = shared ? h : h + 3;
   const size_t vocabulary = static_cast<size_t>(v);
   const Floats x = random_floats(rows * h, 1, dtype), w = random_floats(v * h, 2, dtype), g = random_floats(rows, 3);
@@ -42,8 +43,10 @@ TEST_P(HeadFullKl, MatchesReference) {
   expect_matches(gw.get(), gradients.w, dtype, "gradW", true);
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, HeadFullKl,
-                         testing::Combine(head_shapes(), testing::Values(RL_F32, RL_BF16), testing::Bool()));
+INSTANTIATE_TEST_SUITE_P(Shapes, HeadFullKl, testing::Combine(head_shapes(), testing::Values(RL_F32, RL_BF16)));
+// Several tiles of rows and of the vocabulary.
+INSTANTIATE_TEST_SUITE_P(Tiles, HeadFullKl,
+                         testing::Combine(testing::Values(std::tuple(260, 4100, 6)), testing::Values(RL_F32, RL_BF16)));
 
 TEST(HeadFullKlGradient, AgreesWithCentralDifferences) {
   const Floats x = random_floats(3 * 5, 1), w = random_floats(11 * 5, 2), xr = random_floats(3 * 5, 3),
@@ -61,6 +64,39 @@ TEST(HeadFullKlGradient, AgreesWithCentralDifferences) {
   };
   expect_matches(gx.get(), central_differences(doubles(x), f), RL_F32, "gradX", true);
 }
+
+// Policy and reference in different dtypes.
+class HeadFullKlMixed : public testing::TestWithParam<int32_t> {};
+
+TEST_P(HeadFullKlMixed, MatchesReference) {
+  const int32_t dtype = GetParam(), other = dtype == RL_F32 ? RL_BF16 : RL_F32;
+  const int64_t rows = 65, v = 131, h = 9, h_ref = 20;
+  const size_t vocabulary = static_cast<size_t>(v);
+  const Floats x = random_floats(rows * h, 1, dtype), w = random_floats(v * h, 2, dtype), g = random_floats(rows, 3);
+  const Floats xr = random_floats(rows * h_ref, 4, other), wr = random_floats(v * h_ref, 5, other);
+  Tensor tx({rows, h}, x, dtype), tw({v, h}, w, dtype), txr({rows, h_ref}, xr, other), twr({v, h_ref}, wr, other);
+  Tensor tg({rows}, g), kl({rows}), lse({rows}), lse_ref({rows}), gx({rows, h});
+  WeightHandle weight(tw, true), ref(twr, true);
+  const Doubles p = log_softmax(doubles(x), doubles(w), static_cast<size_t>(h), 1);
+  const Doubles q = log_softmax(doubles(xr), doubles(wr), static_cast<size_t>(h_ref), 1);
+  Floats want;
+  Doubles dz(p.size());
+  for (size_t t = 0; t < static_cast<size_t>(rows); t++) {
+    double sum = 0;
+    for (size_t j = t * vocabulary; j < (t + 1) * vocabulary; j++) sum += std::exp(p[j]) * (p[j] - q[j]);
+    want.push_back(static_cast<float>(sum));
+    for (size_t j = t * vocabulary; j < (t + 1) * vocabulary; j++) {
+      dz[j] = static_cast<double>(g[t]) * std::exp(p[j]) * (p[j] - q[j] - sum);
+    }
+  }
+  RL_CHECK(rl_head_full_kl(kl, lse, lse_ref, tx, weight, txr, ref, 1));
+  expect_matches(kl.get(), want, RL_F32, "kl");
+  RL_CHECK(rl_head_full_kl_backward(gx, nullptr, tg, tx, weight, txr, ref, lse, lse_ref, kl, 1));
+  expect_matches(gx.get(), head_gradients(dz, doubles(x), doubles(w), static_cast<size_t>(h), 0).x, dtype, "gradX",
+                 true);
+}
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, HeadFullKlMixed, testing::Values(RL_F32, RL_BF16));
 
 TEST(HeadFullKlSame, IsZero) {
   Tensor x({20, 8}, random_floats(160, 1)), xr({20, 8}, random_floats(160, 1)), w({5000, 8}, random_floats(40000, 2));

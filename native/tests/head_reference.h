@@ -61,10 +61,13 @@ inline Ints random_ids(int64_t n, int64_t below, uint32_t seed) {
   return ids;
 }
 
-/// Rows, vocabulary, hidden: one row of two words; odd; several tiles of the vocabulary; several of rows (and of both).
+/// Rows, vocabulary, hidden: one row of two words; odd; several tiles of the vocabulary; several of rows; a GPU's tiles, filled
+/// and not. Odd numbers of rows: the weight is a view, even ones: packed.
 inline auto head_shapes() {
   return testing::Values(std::tuple(1, 2, 1), std::tuple(3, 37, 5), std::tuple(5, 4096 * 2 + 77, 12),
-                         std::tuple(600, 130, 7), std::tuple(530, 4200, 6));
+                         std::tuple(600, 130, 7), std::tuple(15, 97, 40), std::tuple(16, 64, 32),
+                         std::tuple(17, 129, 72), std::tuple(65, 1003, 33), std::tuple(128, 256, 64),
+                         std::tuple(129, 130, 65));
 }
 
 }  // namespace rl::test

@@ -17,6 +17,7 @@ enum FaultKind : int32_t {
   kWrongEnd,       // argument[index] is value, expected limit rows
   kEmptySequence,  // sequence `index` is empty
   kNoChoice,       // row `index` of argument is no distribution to draw from
+  kNoTarget,       // argument[index] is value, expected least to limit or -100
 };
 
 struct Fault {

@@ -17,6 +17,13 @@ KERNEL(indices_in_range, kThreads, Guard guard, View indices, int64_t limit, int
   if (value < least || value >= limit) note(guard, kOutOfRange, i, value, limit - 1, least);
 }
 
+KERNEL(targets_in_range, kThreads, Guard guard, View targets, int64_t vocabulary) {
+  const int64_t i = thread_of_grid();
+  if (i >= targets.elements()) return;
+  const int32_t value = targets.i32()[i];
+  if ((value < 0 || value >= vocabulary) && value != -100) note(guard, kNoTarget, i, value, vocabulary - 1);
+}
+
 KERNEL(cu_seqlens_in_order, kThreads, Guard guard, View cu, int64_t total, int32_t may_be_empty) {
   const int64_t b = thread_of_grid(), sequences = cu.elements() - 1;
   if (b > sequences) return;
@@ -36,6 +43,11 @@ void check_indices(CudaDevice &device, const char *op, const char *name, const V
                    int64_t least) {
   device.launch("indices_in_range", by_element(indices.elements(), kThreads), device.guard(op, name), indices, limit,
                 least);
+}
+
+void check_targets(CudaDevice &device, const char *op, const View &targets, int64_t vocabulary) {
+  device.launch("targets_in_range", by_element(targets.elements(), kThreads), device.guard(op, "targets"), targets,
+                vocabulary);
 }
 
 void check_cu_seqlens(CudaDevice &device, const char *op, const View &cu, int64_t total, bool may_be_empty) {
