@@ -5,6 +5,7 @@
 #include <vector_functions.h>
 #include <vector_types.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <type_traits>
@@ -85,6 +86,8 @@ RL_UNCHECKED inline T atomicCAS(T *p, std::type_identity_t<T> compare, std::type
 
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 #define __expf expf
+inline uint32_t __float_as_uint(float x) { return std::bit_cast<uint32_t>(x); }
+inline float __uint_as_float(uint32_t x) { return std::bit_cast<float>(x); }
 #define __popc __builtin_popcount
 #define __ffs __builtin_ffs
 

@@ -307,6 +307,21 @@ TEST_P(Nf4Linear, BackwardIsTheDequantisedMatrix) {
   }
 }
 
+TEST_P(Nf4Linear, RowsAreTheDequantisedMatrixs) {
+  const Ints ids = {static_cast<int32_t>(n - 1), 0, static_cast<int32_t>(n / 2), 0};
+  const Tensor tids({4}, ids);
+  for (int32_t out : {RL_F32, RL_BF16}) {
+    const Tensor y({4, k}, out);
+    RL_CHECK(rl_weight_rows(y, *weight, tids));
+    const Floats got = y.get();
+    for (int64_t i = 0; i < 4 * k; i++) {
+      const double want = static_cast<double>(w[static_cast<size_t>(ids[static_cast<size_t>(i / k)] * k + i % k)]);
+      // The sum that doubly quantised absmax are may be fused or not.
+      ASSERT_NEAR(got[static_cast<size_t>(i)], want, std::abs(want) * (out == RL_BF16 ? 0x1p-8 : 1e-6)) << i;
+    }
+  }
+}
+
 TEST_P(Nf4Linear, ARowsBitsDependOnNothingElse) {
   const int64_t most = 300;
   const Floats x = random_floats(most * k, 4, dtype), g = random_floats(most * n, 5, dtype);
@@ -494,8 +509,8 @@ TEST(Nf4, Errors) {
     const Weight4 weight({&single}, RL_BF16);
     Tensor x({1, 64}), y({1, 4});
     expect_error(rl_linear(y, x, weight, nullptr, 0), RL_INVALID_ARGUMENT, {"x", "bf16"});
-    Tensor ids({1}, Ints{0});
-    expect_error(rl_weight_rows(x, weight, ids), RL_UNSUPPORTED, {"weight_rows", "NF4"});
+    Tensor ids({1}, Ints{4});
+    expect_error(rl_weight_rows(x, weight, ids), RL_INVALID_ARGUMENT, {"weight_rows", "ids[0] is 4"});
     handle = weight;
   }
   Tensor x({1, 64}), y({1, 4});
