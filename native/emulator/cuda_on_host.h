@@ -103,6 +103,7 @@ RL_UNCHECKED inline void store_vector(T *p, std::type_identity_t<T> v, RL_WHERE)
   emulator::access(p, sizeof(T), emulator::Access::write, file, line);
   *p = v;
 }
+RL_UNCHECKED inline uint4 load_once(const uint4 *p, RL_WHERE) { return load_vector(p, file, line); }
 inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, RL_WHERE) {
   const uint32_t b[2] = {b0, b1};
   emulator::mma_m16n8k16_bf16(d, a, b, file, line);

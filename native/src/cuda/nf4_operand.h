@@ -47,7 +47,7 @@ struct Nf4Fragments {
 
 DEVICE uint4 nf4_tile(const Nf4Matrix &w, int64_t strip, int64_t block) {
   const int64_t tile = strip * (w.k / kNf4Block) + block;
-  return load_vector(reinterpret_cast<const uint4 *>(w.codes + tile * kNf4TileBytes) + lane());
+  return load_once(reinterpret_cast<const uint4 *>(w.codes + tile * kNf4TileBytes) + lane());
 }
 
 /// Two tiles of one strip, side by side, as a warp has loaded them.

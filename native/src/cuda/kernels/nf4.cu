@@ -193,7 +193,7 @@ DEVICE void dequantize_tiles(T *out, const Nf4Matrix &w, int64_t from, int64_t t
   for (int i = 0; i < kTilesAWarp; i++) {
     const int64_t tile = begin + (static_cast<int64_t>(blockIdx.x) * kTilesAWarp + i) * kWarps + warp();
     if (tile >= end) return;
-    const uint4 codes = load_vector(reinterpret_cast<const uint4 *>(w.codes + tile * kNf4TileBytes) + lane());
+    const uint4 codes = load_once(reinterpret_cast<const uint4 *>(w.codes + tile * kNf4TileBytes) + lane());
     const int64_t block = tile % blocks, row = tile / blocks * kNf4Rows + lane() / 4;
     const int64_t column = block * kNf4Block + lane() % 4 * 16;
     if (row >= from && row < to)
