@@ -5,6 +5,7 @@
 #include <vector_functions.h>
 #include <vector_types.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <type_traits>
@@ -85,16 +86,8 @@ RL_UNCHECKED inline T atomicCAS(T *p, std::type_identity_t<T> compare, std::type
 
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 #define __expf expf
-inline uint32_t __float_as_uint(float x) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  return bits;
-}
-inline float __uint_as_float(uint32_t bits) {
-  float x;
-  std::memcpy(&x, &bits, sizeof x);
-  return x;
-}
+inline uint32_t __float_as_uint(float x) { return std::bit_cast<uint32_t>(x); }
+inline float __uint_as_float(uint32_t x) { return std::bit_cast<float>(x); }
 #define __popc __builtin_popcount
 #define __ffs __builtin_ffs
 
@@ -110,6 +103,7 @@ RL_UNCHECKED inline void store_vector(T *p, std::type_identity_t<T> v, RL_WHERE)
   emulator::access(p, sizeof(T), emulator::Access::write, file, line);
   *p = v;
 }
+RL_UNCHECKED inline uint4 load_once(const uint4 *p, RL_WHERE) { return load_vector(p, file, line); }
 inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, RL_WHERE) {
   const uint32_t b[2] = {b0, b1};
   emulator::mma_m16n8k16_bf16(d, a, b, file, line);

@@ -232,7 +232,8 @@ RL_API rl_status rl_nf4_dequantize(const rl_tensor *w, const rl_nf4 *x);
  * A frozen weight [sum of the parts' rows, cols] that stays in four bits: the parts' rows joined, copied into the backend's own
  * layout; the tensors may be freed. 1 to 64 parts, all with as many columns, and all with f32 absmax or all with u8. dtype: of
  * the activations that it multiplies. It serves wherever a packed weight does; with bf16 activations and columns that are a
- * multiple of 64 its forward is nearer to the f32 values than a bf16 copy would be, its backward as near.
+ * multiple of 64 its forward is nearer to the f32 values than a bf16 copy would be (on a GPU: with up to 384 rows of x; as near
+ * with more), its backward as near.
  */
 RL_API rl_status rl_weight_pack_nf4(rl_weight *weight, const rl_nf4 *parts, int32_t count, int32_t dtype);
 

@@ -99,12 +99,14 @@ TEST_P(Linear, BackwardMatchesReference) {
   RL_CHECK(rl_linear_backward_weight(tgw, nullptr, tg, tx));
 }
 
-// 1 to 6 rows: every tile height; 16 and 17: where oneDNN takes over; 37 and 300: row blocks with a rest.
+// 1 to 6 rows: every tile height; 16 and 17: where oneDNN takes over, and where the GPU's kernel for few rows ends; 37 and 300: row
+// blocks with a rest.
 INSTANTIATE_TEST_SUITE_P(
     Shapes, Linear,
     testing::Combine(testing::Values(std::tuple(1, 1, 1), std::tuple(2, 64, 32), std::tuple(3, 65, 33),
                                      std::tuple(4, 7, 130), std::tuple(5, 130, 31), std::tuple(6, 96, 47),
                                      std::tuple(7, 200, 64), std::tuple(16, 63, 48), std::tuple(17, 129, 66),
+                                     std::tuple(1, 17, 1032), std::tuple(8, 33, 520), std::tuple(9, 40, 136),
                                      std::tuple(37, 100, 97), std::tuple(300, 70, 65)),
                      testing::Values(RL_F32, RL_BF16), testing::Values(RL_F32, RL_BF16), testing::Bool()));
 

@@ -11,10 +11,9 @@
 #include <vector>
 
 #include "cpu/cpu_device.h"
+#include "dispatch/nf4.h"
 
 namespace rl::cpu {
-
-constexpr int64_t kNf4Block = 64, kNf4NestedBlock = 256;
 
 class Nf4Matrix {
  public:

@@ -108,8 +108,8 @@ void CudaDevice::copy_on_device(void *dst, const void *src, int64_t bytes) {
 
 std::unique_ptr<Weight> CudaDevice::pack(View w, bool) { return std::make_unique<CudaWeight>(*this, w, true); }
 
-std::unique_ptr<Weight> CudaDevice::pack_nf4(const Nf4 *, int32_t, int32_t) {
-  fail(RL_UNSUPPORTED, "the cuda backend lacks weights in NF4");
+std::unique_ptr<Weight> CudaDevice::pack_nf4(const Nf4 *parts, int32_t count, int32_t dtype) {
+  return std::make_unique<CudaWeight>(*this, parts, count, dtype);
 }
 
 std::unique_ptr<Weight> CudaDevice::view(View w) { return std::make_unique<CudaWeight>(*this, w, false); }

@@ -39,6 +39,15 @@ DEVICE void store_vector(T *p, T v) {
   *p = v;
 }
 
+/// 16 bytes of global memory that this kernel reads once and nobody writes: they leave the first-level cache to others.
+DEVICE uint4 load_once(const uint4 *p) {
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(p));
+  return v;
+}
+
 DEVICE uint32_t shared_address(const void *p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
 
 /// d += a b for one 16x8x16 tile, bf16 in, f32 out; fragments as in the PTX manual's m16n8k16.

@@ -13,8 +13,6 @@ namespace rl::cpu::RL_ISA {
 namespace {
 
 constexpr int64_t kBlocksAtOnce = 256;
-/// What a smaller absmax counts as.
-constexpr float kLeast = 1e-38f;
 
 RL_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -54,20 +52,21 @@ RL_INLINE float quantize_block(uint8_t *codes, const T *w) {
   float x[kNf4Block];
   RL_SIMD
   for (int64_t i = 0; i < kNf4Block; i++) x[i] = to_f32(w[i]);
-  const float absmax = largest_magnitude(x, kNf4Block), factor = 1 / (absmax < kLeast ? kLeast : absmax);
+  const float absmax = largest_magnitude(x, kNf4Block),
+              factor = 1 / (absmax < kNf4LeastAbsmax ? kNf4LeastAbsmax : absmax);
   RL_SIMD
   for (int64_t i = 0; i < kNf4Block; i++) x[i] *= factor;
   encode(codes, x);
   return absmax;
 }
 
-/// The last block, of n < 64 values. bitsandbytes divides here, and zeros have kLeast for their absmax.
+/// The last block, of n < 64 values. bitsandbytes divides here, and zeros have kNf4LeastAbsmax for their absmax.
 template <class T>
 float quantize_rest(uint8_t *codes, const T *w, int64_t n) {
   float x[kNf4Block] = {};
   for (int64_t i = 0; i < n; i++) x[i] = to_f32(w[i]);
   float absmax = largest_magnitude(x, n);
-  absmax = absmax < kLeast ? kLeast : absmax;
+  absmax = absmax < kNf4LeastAbsmax ? kNf4LeastAbsmax : absmax;
   for (int64_t i = 0; i < n; i++) x[i] /= absmax;
   uint8_t all[kNf4Block / 2];
   encode(all, x);

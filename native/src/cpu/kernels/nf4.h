@@ -1,4 +1,4 @@
-// NF4's codes and what its kernels share.
+// What the kernels of NF4 share.
 #pragma once
 
 #include "cpu/cpu_nf4.h"
@@ -9,26 +9,6 @@
 #endif
 
 namespace rl::cpu::RL_ISA {
-
-/// Quantiles of the normal distribution, 0 and +-1 among them (Dettmers et al. 2023, appendix E).
-alignas(64) constexpr float kNf4Codes[16] = {
-    -1.0f,
-    -0.6961928009986877f,
-    -0.5250730514526367f,
-    -0.39491748809814453f,
-    -0.28444138169288635f,
-    -0.18477343022823334f,
-    -0.09105003625154495f,
-    0.0f,
-    0.07958029955625534f,
-    0.16093020141124725f,
-    0.24611230194568634f,
-    0.33791524171829224f,
-    0.44070982933044434f,
-    0.5626170039176941f,
-    0.7229568362236023f,
-    1.0f,
-};
 
 /// The codes named by the lowest four bits of each lane; the others are ignored.
 RL_INLINE vecf nf4_codes(vecu index) {

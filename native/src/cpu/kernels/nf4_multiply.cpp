@@ -32,11 +32,6 @@ constexpr int kDirectRows = 4;
 /// Rows of a task where there are few panels.
 constexpr int64_t kTaskRows = 48;
 
-/// bf16 products: codes are rounded to bf16, each of them always in the same direction, so that errors could add up with K where x
-/// has a mean. Multiplied by this, the codes' errors cancel over a matrix's values, whatever their distribution, and are smaller
-/// than those of bf16(code * absmax). Found by search over [1,2); decision 006.
-constexpr float kCodeScale = 1.2869436f;
-
 RL_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /// How a word is shifted for its code of column 0 to 7.
@@ -151,6 +146,16 @@ RL_INLINE void flat_panel(T *y, const Nf4Matrix &w, bool forward, int64_t row0, 
   }
 }
 
+void stored_row(float *y, const Nf4Matrix &w, int64_t row) {
+  const Nf4Matrix::Part *part = w.parts();
+  while (row >= part->end) part++;
+  for (int64_t i = 0; i < w.k; i++) {
+    const int64_t at = (row - part->begin) * w.k + i, block = at / kNf4Block;
+    const uint32_t byte = w.codes()[part->codes + at / 2];
+    y[i] = kNf4Codes[at % 2 ? byte & 15u : byte >> 4] * absmax_of(w, *part, part->absmax + block, block);
+  }
+}
+
 // ---- rows times panel ------------------------------------------------------------------------------------------------
 
 RL_INLINE vecf add_block(vecf total, vecf sum, vecf scale) { return total + sum * scale; }
@@ -227,12 +232,12 @@ bool has_dot_product() {
   return has;
 }
 
-/// The codes in bf16 times kCodeScale, twice: of a word's index the permutation heeds five bits, of which the highest is the
+/// The codes in bf16 times kNf4CodeScale, twice: of a word's index the permutation heeds five bits, of which the highest is the
 /// next code's.
 struct CodeWords {
   constexpr CodeWords() {
     for (int i = 0; i < 32; i++) {
-      const uint32_t bits = __builtin_bit_cast(uint32_t, kNf4Codes[i % 16] * kCodeScale);
+      const uint32_t bits = __builtin_bit_cast(uint32_t, kNf4Codes[i % 16] * kNf4CodeScale);
       word[i] = static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
     }
   }
@@ -417,7 +422,7 @@ void product(CpuDevice &device, const View &y, const View &x, const Matrix &b, c
   const int64_t most = (m + blocks - 1) / blocks;
   const bool direct = scaled && most <= 2 * kDirectRows;
   const int64_t group_rows = direct ? kDirectRows : kRows;
-  const float factor = sizeof(T) == 2 ? 1 / kCodeScale : 1;
+  const float factor = sizeof(T) == 2 ? 1 / kNf4CodeScale : 1;
   const int64_t panel_size = chunk * kPanel * static_cast<int64_t>(sizeof(T)) / 4;
   const int64_t per_thread = panel_size + chunk + most * kPanel;  // panel, scales, sums
   float *scratch = device.scratch<float>(per_thread * threads);
@@ -503,6 +508,18 @@ void multiply_nf4(CpuDevice &device, const View &y, View x, Matrix b, const floa
 #endif
     product<float, Y>(device, y, x, b, bias, accumulate);
   });
+}
+
+void nf4_row(float *y, const Nf4Matrix &w, int64_t row) {
+  if (!w.tiled) return stored_row(y, w, row);
+  const int64_t blocks = w.k / kNf4Block;
+  for (int64_t b = 0; b < blocks; b++, y += kNf4Block) {
+    float scales[kPanel];
+    tile_scales(scales, w, row / kPanel, b, 1);
+    const uint32_t *tile = w.words() + (row / kPanel * blocks + b) * 8 * kPanel;
+    for (int64_t c = 0; c < kNf4Block; c += kWidth)
+      store(y + c, row_codes(tile, row % kPanel, c) * scales[row % kPanel]);
+  }
 }
 
 }  // namespace rl::cpu::RL_ISA

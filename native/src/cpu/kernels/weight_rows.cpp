@@ -1,6 +1,9 @@
 // y[t] = W[ids[t]], from the form that products read.
+#include <omp.h>
+
 #include "cpu/cpu_weight.h"
 #include "cpu/kernels/indices.h"
+#include "cpu/kernels/nf4_multiply.h"
 #include "cpu/kernels/simd.h"
 
 namespace rl::cpu::RL_ISA {
@@ -25,9 +28,23 @@ void column(Y *y, const Matrix &b, int64_t j) {
 void weight_rows(Device &device, View y, const Weight &weight, View ids) {
   check_indices("ids", ids, weight.n);
   const Matrix b = cpu(weight).forward();
-  if (b.layout == Layout::nf4) fail(RL_UNSUPPORTED, "weight: its rows cannot be read while it is in NF4");
   const int64_t rows = y.rows();
   const int32_t *id = ids.i32();
+  if (b.layout == Layout::nf4) {
+    const Nf4Matrix &w = *static_cast<const Nf4Matrix *>(b.data);
+    float *values = cpu(device).scratch<float>(cpu(device).threads() * b.k);
+    return with_float(y.dtype, [&](auto type) {
+      using Y = decltype(type);
+#pragma omp parallel for schedule(static) num_threads(cpu(device).threads()) if (rows * b.k > 32768)
+      for (int64_t t = 0; t < rows; t++) {
+        float *row = values + omp_get_thread_num() * b.k;
+        nf4_row(row, w, id[t]);
+        Y *out = y.row<Y>(t);
+        RL_SIMD
+        for (int64_t i = 0; i < b.k; i++) out[i] = from_f32<Y>(row[i]);
+      }
+    });
+  }
   with_float(weight.dtype, [&](auto tw) {
     with_float(y.dtype, [&](auto ty) {
 #pragma omp parallel for schedule(static) num_threads(cpu(device).threads()) if (rows * b.k > 32768)

@@ -3,6 +3,9 @@
 #include "cuda/op.h"
 #if defined(RL_KERNELS)
 #include "cuda/tile_product.h"
+#else
+#include "cuda/linear_few_rows.h"
+#include "cuda/nf4_linear.h"
 #endif
 #include "cuda/column_sums.h"
 
@@ -62,10 +65,18 @@ void launch_product(Device &device, const char *kernel, const View &c, const Vie
 }  // namespace
 
 void linear(Device &device, View y, View x, const Weight &weight, View bias, bool accumulate) {
-  launch_product(device, "linear", y, x, matrix_of(weight), bias, accumulate);
+  if (const Nf4Matrix *four = nf4_for_product(weight, x.rows(), kNf4ForwardRows)) {
+    return nf4_linear(gpu(device), y, x, *four, bias, accumulate);
+  }
+  const View w = matrix_of(weight);
+  if (takes_few_rows(x, w)) return linear_few_rows(gpu(device), y, x, w, bias, accumulate);
+  launch_product(device, "linear", y, x, w, bias, accumulate);
 }
 
 void linear_backward_input(Device &device, View gradX, View gradY, const Weight &weight, bool accumulate) {
+  if (const Nf4Matrix *four = nf4_for_product(weight, gradY.rows(), kNf4BackwardRows)) {
+    return nf4_linear_backward_input(gpu(device), gradX, gradY, *four, accumulate);
+  }
   launch_product(device, "linear_backward_input", gradX, gradY, matrix_of(weight), View{}, accumulate);
 }
 

@@ -1,4 +1,4 @@
-// y[t] = W[ids[t]]: weights lie row-major here, so these are embedding's kernels.
+// y[t] = W[ids[t]]: weights lie row-major here, so these are embedding's kernels; in NF4 they are those of nf4.cu.
 #include "cuda/op.h"
 #if !defined(RL_KERNELS)
 #include "cuda/indices.h"
@@ -6,9 +6,14 @@
 namespace rl::cuda {
 
 void weight_rows(Device &device, View y, const Weight &weight, View ids) {
-  const View &w = matrix_of(weight);
+  check_indices(gpu(device), "weight_rows", "ids", ids, weight.n);
+  if (const Nf4Matrix *four = cuda(weight).nf4()) {
+    constexpr int threads = 256;
+    gpu(device).launch(kernel_name("nf4_rows", {y.dtype}), by_row(y.rows(), threads), y, *four, ids);
+    return;
+  }
+  const View w = matrix_of(weight);
   constexpr int threads = 128;
-  check_indices(gpu(device), "weight_rows", "ids", ids, w.rows());
   gpu(device).launch(kernel_name("embedding", {y.dtype, w.dtype}), by_row(y.rows(), threads), y, w, ids);
 }
 

@@ -1,0 +1,184 @@
+// gradX = gradY W (= or +=) with W [n,k] in NF4, k a multiple of 64, and gradY bf16 [T,n].
+// The contraction runs along W's rows, each with an absmax of its own, so values code * absmax are rounded to bf16 first.
+// A block for 64 columns of W by 8 or 32 rows of gradY: W's rows are cut into kParts runs, a warp for each, which takes 32 rows at
+// a time from the codes through registers into shared memory of its own, and from there transposed (ldmatrix) as operand A of
+// gradX^T = W^T gradY^T. The runs are added in their order, which is one for any number of rows: a row's bits depend on nothing
+// else. gradY is read from the cache: within 32 rows of W the contraction's order is such that a lane's share is 16 bytes in a row.
+// Traffic: 0.5 bytes a value for the codes and 1/64 or 1/16 for absmax, once for each 32 rows of gradY.
+#include "cuda/nf4_linear.h"
+#include "cuda/op.h"
+#if defined(RL_KERNELS)
+#include "cuda/nf4_operand.h"
+#endif
+
+namespace rl::cuda {
+
+constexpr int kThreads = 256;
+constexpr int kParts = kThreads / 32;
+constexpr int kUnit = 32;  // rows of W that a warp takes at a time
+constexpr int kColumns = 64, kPitch = kColumns + 8;
+constexpr int kTableBytes = 16 * 32 * 4;
+constexpr int kStageBytes = kUnit * kPitch * 2;
+
+constexpr int64_t shared_bytes(int rows) {
+  return kTableBytes + kParts * kStageBytes + rows * kColumns * static_cast<int64_t>(sizeof(float));
+}
+
+#if defined(RL_KERNELS)
+
+/// 32 rows of W by 64 columns as a warp has loaded them, and the same columns of 8 kN rows of gradY.
+template <int kN>
+struct Unit {
+  uint4 codes[2];  // of 16 rows each
+  float absmax;    // of row `lane`
+  uint4 g[kN];     // columns 8 q .. 8 q + 7 of row 8 n + lane / 4
+
+  DEVICE_MEMBER void load(const Nf4Matrix &w, const Nf4Part *&part, const View &gradY, int64_t first_row, int64_t unit,
+                          int64_t block) {
+    const int64_t row = unit * kUnit + lane(), blocks = w.k / kNf4Block, strips = (w.n + kNf4Rows - 1) / kNf4Rows;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      const int64_t strip = unit * 2 + i;
+      codes[i] = strip < strips ? nf4_tile(w, strip, block) : make_uint4(0, 0, 0, 0);
+    }
+    absmax = 0;
+    if (row < w.n) {
+      const int64_t at = (row / kNf4Rows * blocks + block) * kNf4Rows + row % kNf4Rows;
+      if (w.doubled) {
+        while (row >= part->end) part++;
+        absmax = nf4_absmax(*part, static_cast<const uint8_t *>(w.absmax)[at], (row - part->begin) * blocks + block);
+      } else {
+        absmax = static_cast<const float *>(w.absmax)[at];
+      }
+    }
+    const int64_t column = unit * kUnit + lane() % 4 * 8;
+#pragma unroll
+    for (int n = 0; n < kN; n++) {
+      const int64_t t = first_row + n * 8 + lane() / 4;
+      g[n] = t < gradY.rows() && column < w.n
+                 ? load_vector(reinterpret_cast<const uint4 *>(gradY.row<bf16>(t) + column))
+                 : make_uint4(0, 0, 0, 0);
+    }
+  }
+};
+
+/// The place of row 8 q + 4 j + 2 h + e of a unit: q and e innermost, as product j's contraction runs.
+DEVICE int place(int row) { return row % 8 / 4 * 16 + row % 4 / 2 * 8 + row / 8 * 2 + row % 2; }
+
+/// The values of 16 columns of a row, to shared memory.
+DEVICE void put_values(bf16 *to, const float *table, uint32_t low, uint32_t high, float absmax) {
+  uint32_t words[8];
+#pragma unroll
+  for (int i = 0; i < 8; i++) {
+    const uint32_t byte = (i < 4 ? low : high) >> i % 4 * 8;
+    words[i] = pack_bf16(table[(byte >> 4 & 15u) * 32] * absmax, table[(byte & 15u) * 32] * absmax);
+  }
+  store_vector(reinterpret_cast<uint4 *>(to), make_uint4(words[0], words[1], words[2], words[3]));
+  store_vector(reinterpret_cast<uint4 *>(to + 8), make_uint4(words[4], words[5], words[6], words[7]));
+}
+
+/// blockIdx.x: 64 columns; blockIdx.y: 8 kN rows of gradY.
+template <class Out, int kN>
+DEVICE void backward_input(const View &gradX, const View &gradY, const Nf4Matrix &w, bool accumulate) {
+  SHARED_DYNAMIC(memory);
+  float *table = reinterpret_cast<float *>(memory);
+  bf16 *stage = reinterpret_cast<bf16 *>(memory + kTableBytes + warp() * kStageBytes);
+  float *sums = reinterpret_cast<float *>(memory + kTableBytes + kParts * kStageBytes);  // [8 kN][64]
+  const int64_t block = blockIdx.x, first_row = blockIdx.y * (8 * kN), units = (w.n + kUnit - 1) / kUnit;
+  const int64_t begin = warp() * units / kParts, end = (warp() + 1) * units / kParts;
+  const Nf4Part *part = w.parts;
+  Unit<kN> next;
+  if (begin < end) next.load(w, part, gradY, first_row, begin, block);
+  for (int i = threadIdx.x; i < 16 * 32; i += kThreads) table[i] = nf4_code(i / 32);
+  __syncthreads();
+  float total[4][kN][4] = {};
+  for (int64_t u = begin; u < end; u++) {
+    const Unit<kN> unit = next;
+    if (u + 1 < end) next.load(w, part, gradY, first_row, u + 1, block);
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      const int row = i * 16 + lane() / 4;
+      const float upper = __shfl_sync(kFullWarp, unit.absmax, row),
+                  lower = __shfl_sync(kFullWarp, unit.absmax, row + 8);
+      bf16 *to = stage + lane() % 4 * 16;
+      put_values(to + place(row) * kPitch, table + lane(), unit.codes[i].x, unit.codes[i].y, upper);
+      put_values(to + place(row + 8) * kPitch, table + lane(), unit.codes[i].z, unit.codes[i].w, lower);
+    }
+    __syncwarp();
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+#pragma unroll
+      for (int m = 0; m < 4; m++) {
+        uint32_t a[4];
+        ldmatrix_x4_transposed(a,
+                               stage + (j * 16 + lane() / 16 * 8 + lane() % 8) * kPitch + m * 16 + lane() / 8 % 2 * 8);
+#pragma unroll
+        for (int n = 0; n < kN; n++) {
+          mma_bf16(total[m][n], a, j ? unit.g[n].z : unit.g[n].x, j ? unit.g[n].w : unit.g[n].y);
+        }
+      }
+    }
+    __syncwarp();  // the stage is free
+  }
+  for (int p = 0; p < kParts; p++) {
+    if (p == warp()) {
+#pragma unroll
+      for (int m = 0; m < 4; m++) {
+#pragma unroll
+        for (int n = 0; n < kN; n++) {
+#pragma unroll
+          for (int r = 0; r < 4; r++) {
+            const int t = n * 8 + lane() % 4 * 2 + r % 2, column = m * 16 + lane() / 4 + r / 2 * 8;
+            float *sum = sums + t * kColumns + column;
+            *sum = p == 0 ? total[m][n][r] : *sum + total[m][n][r];
+          }
+        }
+      }
+    }
+    __syncthreads();
+  }
+  for (int i = threadIdx.x; i < 8 * kN * kColumns; i += kThreads) {
+    const int64_t t = first_row + i / kColumns, column = block * kColumns + i % kColumns;
+    if (t >= gradX.rows()) break;
+    Out *out = gradX.row<Out>(t) + column;
+    *out = from_f32<Out>(accumulate ? to_f32(*out) + sums[i] : sums[i]);
+  }
+}
+
+#define NF4_LINEAR_BACKWARD_INPUT(Out)                                                                            \
+  KERNEL(nf4_linear_backward_input_8_##Out, kThreads, View gradX, View gradY, Nf4Matrix w, int32_t accumulate) {  \
+    backward_input<Out, 1>(gradX, gradY, w, accumulate);                                                          \
+  }                                                                                                               \
+  KERNEL(nf4_linear_backward_input_32_##Out, kThreads, View gradX, View gradY, Nf4Matrix w, int32_t accumulate) { \
+    backward_input<Out, 4>(gradX, gradY, w, accumulate);                                                          \
+  }
+FOR_FLOATS(NF4_LINEAR_BACKWARD_INPUT)
+
+#else
+
+namespace {
+
+/// Rows as 16-byte loads want them, with zeros after the last column.
+View padded(CudaDevice &device, const View &x) {
+  if (reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && x.row_stride() % 8 == 0 && x.cols() % 8 == 0) return x;
+  View dense = x, some = x;
+  dense.stride[0] = some.stride[0] = dense.shape[1] = (x.cols() + 7) / 8 * 8;
+  dense.data = some.data = device.scratch<uint16_t>(dense.elements());
+  fill(device, dense, 0);
+  copy(device, some, x);
+  return dense;
+}
+
+}  // namespace
+
+void nf4_linear_backward_input(CudaDevice &device, View gradX, View gradY, const Nf4Matrix &w, bool accumulate) {
+  const int tile = gradY.rows() <= 8 ? 8 : 32;
+  const Grid grid{w.k / kColumns, ceil_div(gradY.rows(), tile), kThreads, shared_bytes(tile)};
+  const char *kernel = tile == 8 ? "nf4_linear_backward_input_8" : "nf4_linear_backward_input_32";
+  device.launch(kernel_name(kernel, {gradX.dtype}), grid, gradX, padded(device, gradY), w,
+                static_cast<int32_t>(accumulate));
+}
+
+#endif
+
+}  // namespace rl::cuda
