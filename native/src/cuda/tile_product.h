@@ -1,46 +1,69 @@
-// C = A B by tiles of 64 x 64: a block of four warps walks the contraction in steps of 32, the next step's operands being copied
-// (cp.async) while this one's are multiplied. bf16 by tensor cores (mma.sync, ldmatrix), f32 by plain multiply-adds in f32.
+// C = A B by tiles: a block walks the contraction in steps of 32, the operands of the next steps being copied (cp.async) while
+// this one's are multiplied. bf16 by tensor cores (mma.sync, ldmatrix; the next fragments are read while this one's multiply),
+// f32 by plain multiply-adds in f32: never TF32, which keeps ten bits.
 // An operand may lie along the contraction (rows of k) or across it (k rows); padding of 16 bytes a row keeps shared memory
 // without bank conflicts for ldmatrix.
+//
+// Tiles of C (matrix_product.h chooses by the shape):
+//   SmallTiles   64 x 64, 4 warps of 32 x 32.   Reads 1/32 element for each multiply-add.
+//   LargeTiles  128 x 128, 8 warps of 64 x 32.  Half of that; 64 accumulators a thread, one block a multiprocessor.
+//   FlatTiles    16 x 64, 4 warps of 16 x 16.   For a few rows (decoding): what counts is how many bytes of B are under way.
+// An element's products are added up in the order of k whatever the tile, so its bits depend on the cut into parts alone.
 #pragma once
 
 #include "cuda/device_code.h"
+#include "cuda/tiles.h"
 
 namespace rl::cuda {
 
-constexpr int kTile = 64, kStep = 32, kProductThreads = 128;
-
 /// One operand of a product: element (i, k) is data[i * stride + k] if it lies along the contraction, else data[k * stride + i].
+/// Whatever has such a `load` and `part` can stand in its place.
 template <class T>
 struct Operand {
   const T *data;
   int64_t stride;
   int64_t count;  // of i
   int64_t depth;  // of k
+
+  /// Starts copying the tile of rows from `first` on and contraction from `k` on; what lies outside becomes zero.
+  template <class Buffer>
+  DEVICE_MEMBER void load(T *tile, int64_t first, int64_t k) const {
+    Buffer::load(tile, *this, first, k);
+  }
+  /// Its contraction from `from` on, at most `length` of it.
+  template <bool kAlong>
+  DEVICE_MEMBER Operand part(int64_t from, int64_t length) const {
+    return {data + (kAlong ? from : from * stride), stride, count, smaller(length, depth - from)};
+  }
 };
 
-/// What one thread holds of a tile of C.
-template <class T>
-struct Accumulator;
-
-/// Two buffers of a tile in shared memory, and how to fill them.
-template <class T, bool kAlongK>
+/// A tile of an operand in shared memory: kCount of i, kStep of k.
+template <class T, bool kAlongK, int kCount = kTile, int kThreads = kProductThreads>
 struct TileBuffer {
   static constexpr bool kAlong = kAlongK;
   static constexpr int kChunk = 16 / sizeof(T);  // elements of one asynchronous copy
-  static constexpr int kLines = kAlong ? kTile : kStep, kWidth = kAlong ? kStep : kTile;
+  static constexpr int kLines = kAlong ? kCount : kStep, kWidth = kAlong ? kStep : kCount;
   static constexpr int kPitch = kWidth + kChunk;
-  static constexpr int kSize = kLines * kPitch;
+  static constexpr int kSize = tile_elements(kAlong, kCount, sizeof(T));
+  static constexpr int kChunks = kLines * kWidth / kChunk;
 
-  /// Starts copying the tile of rows from `first` on and contraction from `k` on; what lies outside becomes zero.
   static DEVICE_MEMBER void load(T *tile, const Operand<T> &x, int64_t first, int64_t k) {
     const int64_t line0 = kAlong ? first : k, column0 = kAlong ? k : first;
     const int64_t lines = kAlong ? x.count : x.depth, columns = kAlong ? x.depth : x.count;
     const bool vectors = reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && x.stride % kChunk == 0;
+    if (vectors && line0 + kLines <= lines && column0 + kWidth <= columns) {
+      const T *corner = x.data + line0 * x.stride + column0;
+#pragma unroll
+      for (int i = threadIdx.x; i < kChunks; i += kThreads) {
+        const int l = i / (kWidth / kChunk), c = i % (kWidth / kChunk) * kChunk;
+        cp_async16(tile + l * kPitch + c, corner + l * x.stride + c, true);
+      }
+      return;
+    }
     const T *aligned =
         x.data - reinterpret_cast<uintptr_t>(x.data) % 16 / sizeof(T);  // an address for what is not read
 #pragma unroll 1                                                        // registers are for the products
-    for (int i = threadIdx.x; i < kLines * kWidth / kChunk; i += kProductThreads) {
+    for (int i = threadIdx.x; i < kChunks; i += kThreads) {
       const int l = i / (kWidth / kChunk), c = i % (kWidth / kChunk) * kChunk;
       const int64_t line = line0 + l, column = column0 + c;
       const bool inside = line < lines && column + kChunk <= columns, outside = line >= lines || column >= columns;
@@ -61,49 +84,71 @@ struct TileBuffer {
   }
 };
 
-/// Tensor cores: warps 2 x 2, each 32 x 32 of the tile.
-template <>
-struct Accumulator<bf16> {
-  float c[2][4][4] = {};
+/// What one thread holds of a tile of C.
+template <class T, class Tiles = SmallTiles>
+struct Accumulator;
 
+/// Tensor cores: each warp a part of the tile, in pieces of 16 x 8.
+template <class Tiles>
+struct Accumulator<bf16, Tiles> {
+  static constexpr int kDown = Tiles::kWarpRows / 16, kAcross = Tiles::kWarpColumns / 16;
+  float c[kDown][2 * kAcross][4] = {};
+
+  /// First row and column of this warp's part.
+  static DEVICE_MEMBER int warp_row() { return warp() / Tiles::kWarpsAcross * Tiles::kWarpRows; }
+  static DEVICE_MEMBER int warp_column() { return warp() % Tiles::kWarpsAcross * Tiles::kWarpColumns; }
+
+  // The thread's elements by rows and columns: at(i, j) is element (row(i), column(j)) of the tile. kRowLanes neighbouring
+  // lanes share their rows, and so do kRowParts warps, of which this is number row_part().
+  static constexpr int kHeldRows = 2 * kDown, kHeldColumns = 4 * kAcross, kRowLanes = 4,
+                       kRowParts = Tiles::kWarpsAcross;
+  static DEVICE_MEMBER int row(int i) { return warp_row() + lane() / 4 + i * 8; }
+  static DEVICE_MEMBER int column(int j) { return warp_column() + lane() % 4 * 2 + j / 2 * 8 + j % 2; }
+  static DEVICE_MEMBER int row_part() { return warp() % Tiles::kWarpsAcross; }
+  DEVICE_MEMBER float &at(int i, int j) { return c[i / 2][j / 2][i % 2 * 2 + j % 2]; }
+
+  /// 16 of the contraction, as mma takes them.
+  struct Fragments {
+    uint32_t a[kDown][4], b[kAcross][4];
+  };
   template <class A, class B>
-  DEVICE_MEMBER void multiply(const bf16 *a, const bf16 *b) {
-    const int row = warp() / 2 * 32, column = warp() % 2 * 32;
+  static DEVICE_MEMBER void load(Fragments &f, const bf16 *a, const bf16 *b, int k) {
+    const int row = warp_row(), column = warp_column();
 #pragma unroll
-    for (int k = 0; k < kStep; k += 16) {
-      uint32_t fa[2][4];
-#pragma unroll
-      for (int i = 0; i < 2; i++) {
-        if constexpr (A::kAlong) {
-          ldmatrix_x4(fa[i], A::at(a, row + i * 16 + lane() % 16, k + lane() / 16 * 8));
-        } else {
-          ldmatrix_x4_transposed(fa[i], A::at(a, row + i * 16 + lane() / 8 % 2 * 8, k + lane() / 16 * 8 + lane() % 8));
-        }
+    for (int i = 0; i < kDown; i++) {
+      if constexpr (A::kAlong) {
+        ldmatrix_x4(f.a[i], A::at(a, row + i * 16 + lane() % 16, k + lane() / 16 * 8));
+      } else {
+        ldmatrix_x4_transposed(f.a[i], A::at(a, row + i * 16 + lane() / 8 % 2 * 8, k + lane() / 16 * 8 + lane() % 8));
       }
+    }
 #pragma unroll
-      for (int j = 0; j < 2; j++) {
-        uint32_t fb[4];
-        if constexpr (B::kAlong) {
-          ldmatrix_x4(fb, B::at(b, column + j * 16 + lane() / 16 * 8 + lane() % 8, k + lane() / 8 % 2 * 8));
-        } else {
-          ldmatrix_x4_transposed(fb, B::at(b, column + j * 16 + lane() / 16 * 8, k + lane() % 16));
-        }
+    for (int j = 0; j < kAcross; j++) {
+      if constexpr (B::kAlong) {
+        ldmatrix_x4(f.b[j], B::at(b, column + j * 16 + lane() / 16 * 8 + lane() % 8, k + lane() / 8 % 2 * 8));
+      } else {
+        ldmatrix_x4_transposed(f.b[j], B::at(b, column + j * 16 + lane() / 16 * 8, k + lane() % 16));
+      }
+    }
+  }
+  DEVICE_MEMBER void multiply(const Fragments &f) {
 #pragma unroll
-        for (int i = 0; i < 2; i++) {
-          mma_bf16(c[i][2 * j], fa[i], fb[0], fb[1]);
-          mma_bf16(c[i][2 * j + 1], fa[i], fb[2], fb[3]);
-        }
+    for (int i = 0; i < kDown; i++) {
+#pragma unroll
+      for (int j = 0; j < kAcross; j++) {
+        mma_bf16(c[i][2 * j], f.a[i], f.b[j][0], f.b[j][1]);
+        mma_bf16(c[i][2 * j + 1], f.a[i], f.b[j][2], f.b[j][3]);
       }
     }
   }
   /// use(row, column, value) for every element of the tile that this thread holds.
   template <class Use>
   DEVICE_MEMBER void for_each(Use &&use) const {
-    const int row = warp() / 2 * 32 + lane() / 4, column = warp() % 2 * 32 + lane() % 4 * 2;
+    const int row = warp_row() + lane() / 4, column = warp_column() + lane() % 4 * 2;
 #pragma unroll
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < kDown; i++) {
 #pragma unroll
-      for (int j = 0; j < 4; j++) {
+      for (int j = 0; j < 2 * kAcross; j++) {
 #pragma unroll
         for (int r = 0; r < 4; r++) use(row + i * 16 + r / 2 * 8, column + j * 8 + r % 2, c[i][j][r]);
       }
@@ -113,8 +158,14 @@ struct Accumulator<bf16> {
 
 /// 8 x 4 elements a thread, apart from each other so that neighbours read and write neighbours.
 template <>
-struct Accumulator<float> {
+struct Accumulator<float, SmallTiles> {
   float c[8][4] = {};
+
+  static constexpr int kHeldRows = 8, kHeldColumns = 4, kRowLanes = 16, kRowParts = 1;
+  static DEVICE_MEMBER int row(int i) { return threadIdx.x / 16 + i * 8; }
+  static DEVICE_MEMBER int column(int j) { return threadIdx.x % 16 + j * 16; }
+  static DEVICE_MEMBER int row_part() { return 0; }
+  DEVICE_MEMBER float &at(int i, int j) { return c[i][j]; }
 
   template <class A, class B>
   DEVICE_MEMBER void multiply(const float *a, const float *b) {
@@ -144,33 +195,90 @@ struct Accumulator<float> {
   }
 };
 
-/// The tile of C whose first row and column are given; by the whole block of kProductThreads.
-template <class T, bool kAAlong, bool kBAlong>
-DEVICE Accumulator<T> tile_product(const Operand<T> &a, const Operand<T> &b, int64_t first_row, int64_t first_column) {
-  using A = TileBuffer<T, kAAlong>;
-  using B = TileBuffer<T, kBAlong>;
-  SHARED(T, sa, [2 * A::kSize]);
-  SHARED(T, sb, [2 * B::kSize]);
-  const int64_t steps = (a.depth + kStep - 1) / kStep;
-  auto load = [&](int64_t step) {
-    A::load(sa + step % 2 * A::kSize, a, first_row, step * kStep);
-    B::load(sb + step % 2 * B::kSize, b, first_column, step * kStep);
-    cp_async_commit();
+/// Shared memory of a product.
+template <class T, bool kAAlong, bool kBAlong, class Tiles>
+struct ProductBuffers {
+  using A = TileBuffer<T, kAAlong, Tiles::kRows, Tiles::kThreads>;
+  using B = TileBuffer<T, kBAlong, Tiles::kColumns, Tiles::kThreads>;
+  static constexpr int kStages = product_stages<Tiles>(sizeof(T));
+  static constexpr int kStage = A::kSize + B::kSize;
+  static constexpr int kSize = kStages * kStage;  // elements
+};
+
+/// The tile of C whose first row and column are given; by the whole block of Tiles::kThreads. `shared`: as many elements as
+/// ProductBuffers says, 16-byte aligned; free again at the end.
+template <class T, bool kAAlong, bool kBAlong, class Tiles, class SourceA, class SourceB>
+DEVICE Accumulator<T, Tiles> tile_product(const SourceA &a, const SourceB &b, int64_t first_row, int64_t first_column,
+                                          T *shared) {
+  using Buffers = ProductBuffers<T, kAAlong, kBAlong, Tiles>;
+  using A = typename Buffers::A;
+  using B = typename Buffers::B;
+  constexpr int kStages = Buffers::kStages;
+  const int steps = static_cast<int>((a.depth + kStep - 1) / kStep);
+  auto stage = [&](int step) { return shared + step % kStages * Buffers::kStage; };
+  auto copy = [&](int step) {
+    if (step < steps) {
+      a.template load<A>(stage(step), first_row, static_cast<int64_t>(step) * kStep);
+      b.template load<B>(stage(step) + A::kSize, first_column, static_cast<int64_t>(step) * kStep);
+    }
+    cp_async_commit();  // an empty group keeps the count
   };
-  Accumulator<T> sum;
-  load(0);
-  for (int64_t step = 0; step < steps; step++) {
-    if (step + 1 < steps) {
-      load(step + 1);
-      cp_async_wait<1>();
-    } else {
-      cp_async_wait<0>();
+  // The next step's operands have arrived, and the step before it is read by nobody any more.
+  auto next = [&] {
+    cp_async_wait<kStages - 2>();
+    __syncthreads();
+  };
+  Accumulator<T, Tiles> sum;
+  for (int step = 0; step < kStages - 1; step++) copy(step);
+  next();
+  if constexpr (sizeof(T) == 4) {
+    for (int step = 0; step < steps; step++) {
+      copy(step + kStages - 1);
+      sum.template multiply<A, B>(stage(step), stage(step) + A::kSize);
+      next();
+    }
+  } else {
+    typename Accumulator<T, Tiles>::Fragments f[2];
+    sum.template load<A, B>(f[0], stage(0), stage(0) + A::kSize, 0);
+    for (int step = 0; step < steps; step++) {
+      copy(step + kStages - 1);
+      sum.template load<A, B>(f[1], stage(step), stage(step) + A::kSize, 16);
+      sum.multiply(f[0]);
+      next();
+      if (step + 1 < steps) sum.template load<A, B>(f[0], stage(step + 1), stage(step + 1) + A::kSize, 0);
+      sum.multiply(f[1]);
     }
     __syncthreads();
-    sum.template multiply<A, B>(sa + step % 2 * A::kSize, sb + step % 2 * B::kSize);
-    __syncthreads();  // the buffer is free for the step after the next
   }
   return sum;
+}
+
+/// A small tile, with static shared memory.
+template <class T, bool kAAlong, bool kBAlong>
+DEVICE Accumulator<T> tile_product(const Operand<T> &a, const Operand<T> &b, int64_t first_row, int64_t first_column) {
+  constexpr int kSize = ProductBuffers<T, kAAlong, kBAlong, SmallTiles>::kSize;
+  SHARED(T, shared, [kSize]);
+  return tile_product<T, kAAlong, kBAlong, SmallTiles>(a, b, first_row, first_column, shared);
+}
+
+/// use(row, column, values) for all of a tile by runs of kWidth columns, neighbours by neighbouring threads: what was in
+/// fragments passes through `shared` (Tiles::kStagedFloats of them, 16-byte aligned).
+template <int kWidth, class Tiles, class T, class Use>
+DEVICE void for_each_run(const Accumulator<T, Tiles> &sum, float *shared, Use &&use) {
+  constexpr int kPitch = Tiles::kStagedPitch;
+  sum.for_each([&](int row, int column, float value) { shared[row * kPitch + column] = value; });
+  __syncthreads();
+#pragma unroll 1
+  for (int i = threadIdx.x; i < Tiles::kRows * Tiles::kColumns / kWidth; i += Tiles::kThreads) {
+    const int row = i / (Tiles::kColumns / kWidth), column = i % (Tiles::kColumns / kWidth) * kWidth;
+    float values[kWidth];
+#pragma unroll
+    for (int v = 0; v < kWidth; v += 4) {
+      const float4 four = load_vector(reinterpret_cast<const float4 *>(shared + row * kPitch + column + v));
+      values[v] = four.x, values[v + 1] = four.y, values[v + 2] = four.z, values[v + 3] = four.w;
+    }
+    use(row, column, values);
+  }
 }
 
 }  // namespace rl::cuda
