@@ -175,6 +175,59 @@ TEST(LinearTall, BackwardInputAddsThePieces) {
   }
 }
 
+// On a GPU: large tiles, with and without rests, for each of the three products.
+TEST(LinearLarge, MatchesReference) {
+  for (const auto &[t, n, k] : {std::tuple(1030, 1410, 72), std::tuple(1030, 70, 1410), std::tuple(35, 1030, 1410)}) {
+    const Floats x = random_floats(t * k, 1, RL_BF16), w = random_floats(n * k, 2, RL_BF16),
+                 g = random_floats(t * n, 3, RL_BF16);
+    Tensor tx({t, k}, x, RL_BF16), tw({n, k}, w, RL_BF16), tg({t, n}, g, RL_BF16), ty({t, n}, RL_BF16), tgx({t, k}),
+        tgw({n, k}, Floats(w.size(), 0.0f));
+    WeightHandle handle(tw, true);
+    RL_CHECK(rl_linear(ty, tx, handle, nullptr, 0));
+    expect_product(
+        ty.get(),
+        product(t, n, k, Matrix{x, k}, [&](int64_t l, int64_t j) { return w[static_cast<size_t>(j * k + l)]; }), k,
+        RL_BF16, "y");
+    RL_CHECK(rl_linear_backward_input(tgx, tg, handle, 0));
+    expect_product(tgx.get(), product(t, k, n, Matrix{g, n}, Matrix{w, k}), n, RL_F32, "gradX");
+    RL_CHECK(rl_linear_backward_weight(tgw, nullptr, tg, tx));
+    expect_product(tgw.get(),
+                   product(
+                       n, k, t, [&](int64_t j, int64_t l) { return g[static_cast<size_t>(l * n + j)]; }, Matrix{x, k}),
+                   t, RL_F32, "gradW");
+  }
+}
+
+// A long contraction with a small result: a GPU cuts it into parts. Bits are the same each time.
+TEST(LinearLong, AddsThePartsInTheirOrder) {
+  const int64_t k = 1500, n = 70;
+  for (int64_t t : {5, 40}) {
+    for (int32_t dtype : {RL_F32, RL_BF16}) {
+      const Floats x = random_floats(t * k, 1, dtype), w = random_floats(n * k, 2, dtype), bias = random_floats(n, 3),
+                   start = random_floats(t * n, 4, dtype);
+      Tensor tx({t, k}, x, dtype), tw({n, k}, w, dtype), tb({n}, bias), ty({t, n}, start, dtype);
+      WeightHandle handle(tw, true);
+      RL_CHECK(rl_linear(ty, tx, handle, tb, 1));
+      Floats want =
+          product(t, n, k, Matrix{x, k}, [&](int64_t l, int64_t j) { return w[static_cast<size_t>(j * k + l)]; });
+      for (size_t i = 0; i < want.size(); i++) want[i] += bias[i % static_cast<size_t>(n)] + start[i];
+      const Floats first = ty.get();
+      expect_product(first, want, k, dtype, "y");
+      ty.set(start);
+      RL_CHECK(rl_linear(ty, tx, handle, tb, 1));
+      EXPECT_EQ(ty.get(), first);
+    }
+  }
+  const int64_t rows = 1500, out = 20, in = 33;
+  const Floats x = random_floats(rows * in, 1, RL_BF16), g = random_floats(rows * out, 2, RL_BF16);
+  Tensor tx({rows, in}, x, RL_BF16), tg({rows, out}, g, RL_BF16), tgw({out, in}, Floats(20 * 33, 1.0f));
+  RL_CHECK(rl_linear_backward_weight(tgw, nullptr, tg, tx));
+  Floats want =
+      product(out, in, rows, [&](int64_t j, int64_t l) { return g[static_cast<size_t>(l * out + j)]; }, Matrix{x, in});
+  for (float &v : want) v += 1;
+  expect_product(tgw.get(), want, rows, RL_F32, "gradW");
+}
+
 TEST(LinearWeights, PackCopiesAndViewRefers) {
   const Floats one(6 * 4, 1.0f), two(6 * 4, 2.0f);
   Tensor w({6, 4}, one), x({3, 4}, Floats(12, 1.0f)), y({3, 6});

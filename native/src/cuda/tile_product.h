@@ -6,8 +6,7 @@
 //
 // Tiles of C (matrix_product.h chooses by the shape):
 //   SmallTiles   64 x 64, 4 warps of 32 x 32.   Reads 1/32 element for each multiply-add.
-//   LargeTiles  128 x 128, 8 warps of 64 x 32.  Half of that; 64 accumulators a thread, two blocks a multiprocessor.
-//   FlatTiles    16 x 64, 4 warps of 16 x 16.   For a few rows (decoding): what counts is how many bytes of B are under way.
+//   LargeTiles  128 x 128, 8 warps of 64 x 32.  Half of that; 64 accumulators a thread, one block a multiprocessor.
 // An element's products are added up in the order of k whatever the tile, so its bits do not depend on the choice.
 #pragma once
 
@@ -44,7 +43,7 @@ struct TileBuffer {
   static constexpr int kChunk = 16 / sizeof(T);  // elements of one asynchronous copy
   static constexpr int kLines = kAlong ? kCount : kStep, kWidth = kAlong ? kStep : kCount;
   static constexpr int kPitch = kWidth + kChunk;
-  static constexpr int kSize = kLines * kPitch;
+  static constexpr int kSize = tile_elements(kAlong, kCount, sizeof(T));
   static constexpr int kChunks = kLines * kWidth / kChunk;
 
   static DEVICE_MEMBER void load(T *tile, const Operand<T> &x, int64_t first, int64_t k) {
@@ -200,7 +199,7 @@ template <class T, bool kAAlong, bool kBAlong, class Tiles>
 struct ProductBuffers {
   using A = TileBuffer<T, kAAlong, Tiles::kRows, Tiles::kThreads>;
   using B = TileBuffer<T, kBAlong, Tiles::kColumns, Tiles::kThreads>;
-  static constexpr int kStages = sizeof(T) == 4 ? 2 : Tiles::kStages;
+  static constexpr int kStages = product_stages<Tiles>(sizeof(T));
   static constexpr int kStage = A::kSize + B::kSize;
   static constexpr int kSize = kStages * kStage;  // elements
 };

@@ -19,7 +19,25 @@ struct Tiling {
 };
 using SmallTiles = Tiling<64, 64, 2, 2, 3>;
 using LargeTiles = Tiling<128, 128, 2, 4, 4>;
-using FlatTiles = Tiling<16, 64, 1, 4, 6>;
+
+/// Elements of `count` lines of an operand, kStep deep: along the contraction or across it, with 16 bytes of padding a row.
+constexpr int tile_elements(bool along, int count, int element_size) {
+  const int chunk = 16 / element_size;
+  return along ? count * (kStep + chunk) : kStep * (count + chunk);
+}
+template <class Tiles>
+constexpr int product_stages(int element_size) {
+  return element_size == 4 ? 2 : Tiles::kStages;
+}
+/// Bytes of shared memory of a product whose result leaves through it too.
+template <class Tiles>
+constexpr int product_bytes(bool a_along, bool b_along, int element_size) {
+  const int operands =
+      product_stages<Tiles>(element_size) * element_size *
+      (tile_elements(a_along, Tiles::kRows, element_size) + tile_elements(b_along, Tiles::kColumns, element_size));
+  const int result = Tiles::kStagedFloats * 4;
+  return operands > result ? operands : result;
+}
 
 // Of a small tile.
 constexpr int kTile = SmallTiles::kRows, kProductThreads = SmallTiles::kThreads;

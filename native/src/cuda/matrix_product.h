@@ -1,0 +1,193 @@
+// C (=, or +=) A B + bias for whole matrices: tiles of tile_product.h, chosen by the shape, written in runs of 16 bytes.
+// Where a weight's gradient has too few tiles to fill a GPU and many rows to add up, these are cut into parts, whose sums a second
+// kernel adds up in their order (kernels/linear.cu). The cut depends on nothing but the shape, so bits do not vary.
+// Traffic: each element of A is read once for each column of tiles, of B for each row of tiles (from the second-level cache:
+// tiles that share operands run at the same time), C once.
+#pragma once
+
+#include "cuda/op.h"
+#include "cuda/tiles.h"
+
+#if defined(RL_KERNELS)
+#include "cuda/tile_product.h"
+#endif
+
+namespace rl::cuda {
+
+/// One product cut along its contraction. sums: f32 [parts, rows, columns]; null if there is one part only.
+struct Parts {
+  float *sums;
+  int64_t count;
+  int64_t depth;  // of each but the last
+};
+
+#if defined(RL_KERNELS)
+
+/// 16 bytes of a row, as f32.
+DEVICE void read_run(float (&v)[4], const float *p) {
+  const float4 x = load_vector(reinterpret_cast<const float4 *>(p));
+  v[0] = x.x, v[1] = x.y, v[2] = x.z, v[3] = x.w;
+}
+DEVICE void read_run(float (&v)[8], const bf16 *p) {
+  const uint4 x = load_vector(reinterpret_cast<const uint4 *>(p));
+  const uint32_t words[4] = {x.x, x.y, x.z, x.w};
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    v[2 * i] = to_f32(__ushort_as_bfloat16(static_cast<unsigned short>(words[i])));
+    v[2 * i + 1] = to_f32(__ushort_as_bfloat16(static_cast<unsigned short>(words[i] >> 16)));
+  }
+}
+DEVICE void write_run(float *p, const float (&v)[4]) {
+  store_vector(reinterpret_cast<float4 *>(p), make_float4(v[0], v[1], v[2], v[3]));
+}
+DEVICE void write_run(bf16 *p, const float (&v)[8]) {
+  store_vector(reinterpret_cast<uint4 *>(p),
+               make_uint4(pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7])));
+}
+
+/// Writes runs of C.
+template <class Out>
+struct Result {
+  static constexpr int kRun = 16 / sizeof(Out);
+  View c, bias;
+  bool accumulate, vectors;
+
+  DEVICE_MEMBER Result(const View &c, const View &bias, bool accumulate)
+      : c(c),
+        bias(bias),
+        accumulate(accumulate),
+        vectors(reinterpret_cast<uintptr_t>(c.data) % 16 == 0 && c.row_stride() % kRun == 0) {}
+
+  DEVICE_MEMBER void write(int64_t row, int64_t column, float (&values)[kRun]) const {
+    if (row >= c.rows() || column >= c.cols()) return;
+    const bool whole = column + kRun <= c.cols();
+    if (bias) {
+#pragma unroll
+      for (int v = 0; v < kRun; v++) {
+        if (whole || column + v < c.cols()) values[v] += bias.f32()[column + v];
+      }
+    }
+    Out *out = c.row<Out>(row) + column;
+    if (vectors && whole) {
+      if (accumulate) {
+        float before[kRun];
+        read_run(before, out);
+#pragma unroll
+        for (int v = 0; v < kRun; v++) values[v] += before[v];
+      }
+      write_run(out, values);
+      return;
+    }
+#pragma unroll
+    for (int v = 0; v < kRun; v++) {
+      if (column + v < c.cols()) out[v] = from_f32<Out>(accumulate ? to_f32(out[v]) + values[v] : values[v]);
+    }
+  }
+};
+
+/// The tile of a block: columns of eight tiles one after the other, so that what runs at the same time is about square.
+struct Place {
+  int64_t row, column;
+};
+template <class Tiles>
+DEVICE Place place_of_block(int64_t rows, int64_t columns) {
+  constexpr int kGroup = 8;
+  const int down = static_cast<int>((rows + Tiles::kRows - 1) / Tiles::kRows);
+  const int across = static_cast<int>((columns + Tiles::kColumns - 1) / Tiles::kColumns);
+  const int block = static_cast<int>(blockIdx.x), group = block / (kGroup * across), rest = block % (kGroup * across);
+  const int height = down - group * kGroup < kGroup ? down - group * kGroup : kGroup;
+  return {static_cast<int64_t>(group * kGroup + rest % height) * Tiles::kRows,
+          static_cast<int64_t>(rest / height) * Tiles::kColumns};
+}
+
+/// For a grid of tiles x parts.
+template <class Out, class T, class Tiles, bool kAAlong, bool kBAlong>
+DEVICE void matrix_product(const View &c, const Operand<T> &a, const Operand<T> &b, const View &bias, bool accumulate,
+                           const Parts &parts) {
+  SHARED_DYNAMIC(shared);
+  const Place place = place_of_block<Tiles>(c.rows(), c.cols());
+  const int64_t part = blockIdx.y, from = part * parts.depth;
+  Accumulator<T, Tiles> sum = tile_product<T, kAAlong, kBAlong, Tiles>(
+      a.template part<kAAlong>(from, parts.depth), b.template part<kBAlong>(from, parts.depth), place.row, place.column,
+      reinterpret_cast<T *>(shared));
+  float *staged = reinterpret_cast<float *>(shared);
+  if (parts.sums) {
+    View to = c;
+    to.data = parts.sums + part * c.rows() * c.cols();
+    to.stride[0] = c.cols();
+    constexpr int kRun = Result<float>::kRun;
+    const Result<float> result(to, View{}, false);
+    for_each_run<kRun>(sum, staged, [&](int i, int j, float(&values)[kRun]) {
+      result.write(place.row + i, place.column + j, values);
+    });
+    return;
+  }
+  constexpr int kRun = Result<Out>::kRun;
+  const Result<Out> result(c, bias, accumulate);
+  for_each_run<kRun>(
+      sum, staged, [&](int i, int j, float(&values)[kRun]) { result.write(place.row + i, place.column + j, values); });
+}
+
+/// c += the parts. A thread for each run of c, which is f32.
+DEVICE void sum_parts(const View &c, const Parts &parts) {
+  constexpr int kRun = Result<float>::kRun;
+  const int64_t runs = (c.cols() + kRun - 1) / kRun, i = thread_of_grid();
+  const int64_t row = i / runs, column = i % runs * kRun, size = c.rows() * c.cols();
+  if (row >= c.rows()) return;
+  const Result<float> result(c, View{}, true);
+  const float *from = parts.sums + row * c.cols() + column;
+  float values[kRun] = {};
+  for (int64_t p = 0; p < parts.count; p++) {
+#pragma unroll
+    for (int v = 0; v < kRun; v++) {
+      if (column + v < c.cols()) values[v] += from[p * size + v];
+    }
+  }
+  result.write(row, column, values);
+}
+
+#else
+
+/// How a product is cut.
+struct Cut {
+  const char *tiles;  // the ending of the kernel's name
+  Grid grid;
+  int64_t parts, depth;
+};
+
+/// The choice of tiles: large ones where they fill a GPU (about a block for each multiprocessor), else small ones. The gradient of
+/// a weight is cut into parts where even these are few. Products of activations are not: their rows' bits would then depend on how
+/// many rows there are, and the ratio of PPO starts at exactly 1 because they do not.
+inline Cut cut_product(int64_t rows, int64_t columns, int64_t depth, int64_t element_size, bool a_along, bool b_along) {
+  const int size = static_cast<int>(element_size);
+  auto cut = [&](const char *name, auto tiles) {
+    using Tiles = decltype(tiles);
+    constexpr int64_t kEnough = 128;
+    const int64_t blocks = ceil_div(rows, Tiles::kRows) * ceil_div(columns, Tiles::kColumns);
+    const int64_t most = a_along || blocks == 0 ? 1 : smaller(16, smaller(depth / 256, kEnough / blocks));
+    const int64_t each = ceil_div(ceil_div(depth, kStep), most < 1 ? 1 : most);
+    const int64_t parts = each == 0 ? 1 : ceil_div(ceil_div(depth, kStep), each);
+    return Cut{name, Grid{blocks, parts, Tiles::kThreads, product_bytes<Tiles>(a_along, b_along, size)}, parts,
+               each * kStep};
+  };
+  if (element_size == 4) return cut("", SmallTiles{});
+  const Cut large = cut("_large", LargeTiles{});
+  return large.grid.blocks >= 96 ? large : cut("", SmallTiles{});
+}
+
+/// Launches NAME or NAME_large with the dtypes of c and a.
+inline void launch_product(CudaDevice &device, const std::string &name, const View &c, const View &a, bool a_along,
+                           const View &b, bool b_along, const View &bias, bool accumulate) {
+  const int64_t depth = a_along ? a.cols() : a.rows();
+  const Cut cut = cut_product(c.rows(), c.cols(), depth, dtype_size(a.dtype), a_along, b_along);
+  const Parts parts{cut.parts > 1 ? device.scratch<float>(cut.parts * c.elements()) : nullptr, cut.parts, cut.depth};
+  const int32_t add = accumulate;
+  device.launch(kernel_name((name + cut.tiles).c_str(), {c.dtype, a.dtype}), cut.grid, c, a, b, bias, add, parts);
+  if (cut.parts == 1) return;
+  constexpr int kThreads = 128;
+  device.launch("sum_parts_f32", by_element(c.rows() * ceil_div(c.cols(), 4), kThreads), c, parts);
+}
+
+#endif
+
+}  // namespace rl::cuda
