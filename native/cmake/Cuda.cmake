@@ -154,8 +154,10 @@ if(RLHF4J_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$" AND 
   target_compile_options(rlhf4j_ptx PRIVATE -O3 -march=x86-64-v3 -ffp-contract=off -fno-math-errno -fno-trapping-math)
   foreach(arch 80 90)
     add_images("${image_dir}/ptx${arch}" ptx emulator/ptx/ptx_images.h rl::emulator::ptx::ptx_images -arch=compute_${arch})
+    add_library(rlhf4j_ptx_images${arch} OBJECT "${image_dir}/ptx${arch}/images.cpp")
+    target_link_libraries(rlhf4j_ptx_images${arch} PRIVATE rlhf4j_cuda_options)
     add_backend(ptx${arch} $<TARGET_OBJECTS:rlhf4j_ptx> $<TARGET_OBJECTS:rlhf4j_emulator> emulator/ptx/plugin.cpp
-                "${image_dir}/ptx${arch}/images.cpp")
+                $<TARGET_OBJECTS:rlhf4j_ptx_images${arch}>)
     target_compile_definitions(rlhf4j_ptx${arch} PRIVATE RL_PTX=${arch})
     add_dependencies(rlhf4j_ptx${arch} rlhf4j)
   endforeach()

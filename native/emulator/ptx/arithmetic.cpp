@@ -21,8 +21,12 @@ using Unsigned = std::make_unsigned_t<T>;
 // Sums and low products do not know signs: unsigned, where wrapping is defined.
 constexpr auto add = [](auto a, auto b) { return static_cast<decltype(a)>(a + b); };
 constexpr auto subtract = [](auto a, auto b) { return static_cast<decltype(a)>(a - b); };
-constexpr auto multiply = [](auto a, auto b) { return static_cast<decltype(a)>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b)); };
-constexpr auto multiply_add = [](auto a, auto b, auto c) { return static_cast<decltype(a)>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b) + static_cast<uint64_t>(c)); };
+constexpr auto multiply = [](auto a, auto b) {
+  return static_cast<decltype(a)>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
+};
+constexpr auto multiply_add = [](auto a, auto b, auto c) {
+  return static_cast<decltype(a)>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b) + static_cast<uint64_t>(c));
+};
 constexpr auto multiply_high = [](auto a, auto b) {
   using T = decltype(a);
   return static_cast<T>((static_cast<Wider<T>>(a) * b) >> bits_of<T>);
@@ -240,9 +244,7 @@ void wide_product(Warp &w, const Op &op, uint32_t mask) {
   auto *d = w.row<U>(op.row[0]);
   const auto *a = w.row<Slot<T>>(op.row[1]), *b = w.row<Slot<T>>(op.row[2]);
   const U *c = adds ? w.row<U>(op.row[3]) : nullptr;
-  lanes(mask, [=](int i) {
-    d[i] = static_cast<U>(D{read<T>(a[i])} * D{read<T>(b[i])}) + (adds ? c[i] : 0);
-  });
+  lanes(mask, [=](int i) { d[i] = static_cast<U>(D{read<T>(a[i])} * D{read<T>(b[i])}) + (adds ? c[i] : 0); });
 }
 
 void emit_product(Decoder &d, bool adds) {
@@ -269,11 +271,9 @@ template <auto f>
 void emit_logic(Decoder &d, Type type) {
   if (type != Type::pred) return emit_binary<f>(d, type);
   const int a = d.predicate(d.operand(1)), b = d.predicate(d.operand(2));
-  d.emit(
-      [](Warp &w, const Op &op, uint32_t mask) {
-        set_predicate(w, op.row[0], f(w.predicate(op.row[1]), w.predicate(op.row[2])), mask);
-      },
-      {d.predicate_result(d.operand(0)), a, b});
+  d.emit([](Warp &w, const Op &op,
+            uint32_t mask) { set_predicate(w, op.row[0], f(w.predicate(op.row[1]), w.predicate(op.row[2])), mask); },
+         {d.predicate_result(d.operand(0)), a, b});
 }
 
 template <class T>

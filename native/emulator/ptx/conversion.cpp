@@ -13,9 +13,7 @@ void move(Warp &w, const Op &op, uint32_t mask) {
   const T *a = w.row<T>(op.row[1]);
   lanes(mask, [=](int i) { d[i] = a[i]; });
 }
-void move_predicate(Warp &w, const Op &op, uint32_t mask) {
-  set_predicate(w, op.row[0], w.predicate(op.row[1]), mask);
-}
+void move_predicate(Warp &w, const Op &op, uint32_t mask) { set_predicate(w, op.row[0], w.predicate(op.row[1]), mask); }
 /// op.count pieces of op.value bits, the lowest first, in one register.
 template <class T>
 void pack(Warp &w, const Op &op, uint32_t mask) {
@@ -58,7 +56,8 @@ void emit_move(Decoder &d) {
     for (const Operand &o : pieces) rows.push_back(packs ? d.source(o, piece) : d.result(o, piece));
     if (!packs) rows.push_back(d.source(from, bytes));
     const bool wide = bytes == 8;
-    Op &op = d.emit(packs ? (wide ? &pack<uint64_t> : &pack<uint32_t>) : (wide ? &unpack<uint64_t> : &unpack<uint32_t>));
+    Op &op =
+        d.emit(packs ? (wide ? &pack<uint64_t> : &pack<uint32_t>) : (wide ? &unpack<uint64_t> : &unpack<uint32_t>));
     std::copy(rows.begin(), rows.end(), op.row);
     op.count = static_cast<int>(pieces.size());
     op.value = static_cast<uint64_t>(piece) * 8;
@@ -79,8 +78,8 @@ D to_integer(S value, Rounding r) {
     return zero ? D{0} : static_cast<D>(std::make_unsigned_t<D>{1} << (sizeof(D) * 8 - 1));
   }
   const double y = to_integral(x, r);
-  constexpr double above = sizeof(D) == 8 ? (std::is_signed_v<D> ? 0x1p63 : 0x1p64)
-                                          : static_cast<double>(std::numeric_limits<D>::max()) + 1;
+  constexpr double above =
+      sizeof(D) == 8 ? (std::is_signed_v<D> ? 0x1p63 : 0x1p64) : static_cast<double>(std::numeric_limits<D>::max()) + 1;
   if (y >= above) return std::numeric_limits<D>::max();
   if (y < static_cast<double>(std::numeric_limits<D>::min())) return std::numeric_limits<D>::min();
   return static_cast<D>(y);
@@ -120,15 +119,19 @@ D converted(S s, const Op &op) {
         if (op.rounding == Rounding::nearest && !op.saturate && !op.value) return nearest_bfloat(s);
       }
       double x;
-      if constexpr (is_number_of_16<S>) x = to_float(s);
-      else x = static_cast<double>(s);
+      if constexpr (is_number_of_16<S>)
+        x = to_float(s);
+      else
+        x = static_cast<double>(s);
       if constexpr (std::is_same_v<S, float>) x = op.flush ? static_cast<double>(flushed(s)) : x;
       if (op.flag) x = to_integral(x, op.rounding);  // .rni and its like: an integer of the same type
       if (op.saturate) x = x > 0 ? (x < 1 ? x : 1) : 0;
       if (op.value) x = x > 0 || std::isnan(x) ? x : 0;  // .relu
       const D y = from_double<D>(x, op.flag ? Rounding::nearest : op.rounding);
-      if constexpr (std::is_same_v<D, float>) return op.flush ? flushed(y) : y;
-      else return y;
+      if constexpr (std::is_same_v<D, float>)
+        return op.flush ? flushed(y) : y;
+      else
+        return y;
     }
   }
 }
@@ -144,23 +147,24 @@ template <class D>
 void convert_pair(Warp &w, const Op &op, uint32_t mask) {
   uint32_t *d = w.row<uint32_t>(op.row[0]);
   const float *a = w.row<float>(op.row[1]), *b = w.row<float>(op.row[2]);
-  lanes(mask, [&](int i) {
-    d[i] = static_cast<uint32_t>(converted<D>(a[i], op).bits) << 16 | converted<D>(b[i], op).bits;
-  });
+  lanes(mask,
+        [&](int i) { d[i] = static_cast<uint32_t>(converted<D>(a[i], op).bits) << 16 | converted<D>(b[i], op).bits; });
 }
 /// f32 with ten bits of fraction, ties away from zero.
 void convert_tf32(Warp &w, const Op &op, uint32_t mask) {
   uint32_t *d = w.row<uint32_t>(op.row[0]);
   const float *a = w.row<float>(op.row[1]);
   lanes(mask, [&](int i) {
-    d[i] = std::isfinite(a[i]) ? (std::bit_cast<uint32_t>(a[i]) + (op.rounding == Rounding::zero ? 0 : 0x1000)) & ~0x1fffu
-                               : std::bit_cast<uint32_t>(a[i]);
+    d[i] = std::isfinite(a[i])
+               ? (std::bit_cast<uint32_t>(a[i]) + (op.rounding == Rounding::zero ? 0 : 0x1000)) & ~0x1fffu
+               : std::bit_cast<uint32_t>(a[i]);
   });
 }
 
 void emit_conversion(Decoder &d) {
   bool integral = false;
-  for (const std::string &word : d.in().words) integral |= word == "rni" || word == "rzi" || word == "rmi" || word == "rpi";
+  for (const std::string &word : d.in().words)
+    integral |= word == "rni" || word == "rzi" || word == "rmi" || word == "rpi";
   const Rounding rounding = d.take_rounding();
   const bool flush = d.take("ftz"), saturate = d.take("sat"), relu = d.take("relu");
   const Type to = d.take_type(), from = d.take_type();
@@ -175,8 +179,8 @@ void emit_conversion(Decoder &d) {
     op.flush = flush;
     return;
   }
-  using Numbers = Types<uint8_t, int8_t, uint16_t, int16_t, uint32_t, int32_t, uint64_t, int64_t, Half, Bfloat, float,
-                        double>;
+  using Numbers =
+      Types<uint8_t, int8_t, uint16_t, int16_t, uint32_t, int32_t, uint64_t, int64_t, Half, Bfloat, float, double>;
   if (to == Type::tf32) {
     if (from != Type::f32 || (rounding != Rounding::nearest_away && rounding != Rounding::zero)) {
       d.fail("unknown conversion");

@@ -1,7 +1,6 @@
-#include "emulator/ptx/decoder.h"
-
 #include <tuple>
 
+#include "emulator/ptx/decoder.h"
 #include "emulator/ptx/warp.h"
 
 namespace rl::emulator::ptx {

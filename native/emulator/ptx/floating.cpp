@@ -1,7 +1,6 @@
 // Arithmetic and comparisons of floating-point numbers; comparisons of integers too.
-#include "emulator/ptx/floats.h"
-
 #include "emulator/ptx/decoder.h"
+#include "emulator/ptx/floats.h"
 
 namespace rl::emulator::ptx {
 namespace {
@@ -15,8 +14,10 @@ float directed(float a, float b, float c, Rounding r) {
   const double lost = (product - (sum - part)) + (c - part);
   const double error = (sum - nearest) + lost;
   constexpr float infinity = std::numeric_limits<float>::infinity();
-  if (error < 0 && (r == Rounding::down || (r == Rounding::zero && nearest > 0))) return std::nextafter(nearest, -infinity);
-  if (error > 0 && (r == Rounding::up || (r == Rounding::zero && nearest < 0))) return std::nextafter(nearest, infinity);
+  if (error < 0 && (r == Rounding::down || (r == Rounding::zero && nearest > 0)))
+    return std::nextafter(nearest, -infinity);
+  if (error > 0 && (r == Rounding::up || (r == Rounding::zero && nearest < 0)))
+    return std::nextafter(nearest, infinity);
   return nearest;
 }
 
@@ -28,8 +29,10 @@ constexpr auto subtract = [](auto a, auto b) { return a - b; };
 constexpr auto multiply = [](auto a, auto b) { return a * b; };
 constexpr auto divide = [](auto a, auto b) { return a / b; };
 constexpr auto fused = [](auto a, auto b, auto c) {
-  if constexpr (sizeof(a) == 4) return __builtin_fmaf(a, b, c);
-  else return __builtin_fma(a, b, c);
+  if constexpr (sizeof(a) == 4)
+    return __builtin_fmaf(a, b, c);
+  else
+    return __builtin_fma(a, b, c);
 };
 constexpr auto negate = [](auto a) { return -a; };
 constexpr auto absolute = [](auto a) { return std::fabs(a); };
@@ -175,8 +178,10 @@ void emit(Decoder &d) {
 
 template <class T>
 auto compared(T x) {
-  if constexpr (std::is_same_v<T, Half> || std::is_same_v<T, Bfloat>) return to_float(x);
-  else return x;
+  if constexpr (std::is_same_v<T, Half> || std::is_same_v<T, Bfloat>)
+    return to_float(x);
+  else
+    return x;
 }
 template <class T, auto f>
 void compare(Warp &w, const Op &op, uint32_t mask) {

@@ -46,14 +46,14 @@ void SharedMemory::lend(size_t at, size_t bytes) {
   std::fill_n(cells_.begin() + static_cast<long>(at / 2), (bytes + 1) / 2, Cell{0, 0});
 }
 
-const char *SharedMemory::touch(uint64_t at, size_t bytes, Access kind, int warp) {
+const char *SharedMemory::touch(uint64_t at, size_t bytes, Access kind, int warp, bool needs_values) {
   if (at + bytes > bytes_.size()) return "out-of-bounds-shared";
   const uint32_t mine = tag(warp);
   Cell *c = &cells_[at / 2];
   for (size_t i = 0; i < (bytes + 1) / 2; i++, c++) {
     if (c->write == kForeign) return "out-of-bounds-shared";
     if (c->write & kInFlight) return "copy-race";
-    if (kind != Access::write && c->write == 0) return "uninitialised-shared";
+    if (needs_values && c->write == 0) return "uninitialised-shared";
     const bool both_atomic = kind == Access::atomic && c->write == tag(kAtomic);
     // Two bytes of one cell may be two warps' own: single bytes are not looked at.
     if (bytes > 1 && !both_atomic && is_race(c->write, mine)) return "race";
@@ -68,7 +68,7 @@ const char *SharedMemory::touch(uint64_t at, size_t bytes, Access kind, int warp
 }
 
 const char *SharedMemory::copy_starts(uint64_t at, size_t bytes, int warp) {
-  if (const char *wrong = touch(at, bytes, Access::write, warp)) return wrong;
+  if (const char *wrong = touch(at, bytes, Access::write, warp, false)) return wrong;
   for (size_t i = 0; i < bytes / 2; i++) cells_[at / 2 + i].write |= kInFlight;
   return nullptr;
 }

@@ -13,7 +13,8 @@
 namespace rl::emulator::ptx {
 
 // Generic addresses of the memories that have addresses of their own.
-constexpr uint64_t kSharedWindow = uint64_t{1} << 60, kLocalWindow = uint64_t{2} << 60, kParamWindow = uint64_t{3} << 60;
+constexpr uint64_t kSharedWindow = uint64_t{1} << 60, kLocalWindow = uint64_t{2} << 60,
+                   kParamWindow = uint64_t{3} << 60;
 constexpr uint64_t kWindow = uint64_t{1} << 32;
 
 class GlobalBlocks {
@@ -38,8 +39,9 @@ class SharedMemory {
   void lend(size_t at, size_t bytes);
   void barrier() { epoch_++; }
   uint8_t *bytes() { return bytes_.data(); }
-  /// What is wrong with an access, or null.
-  const char *touch(uint64_t at, size_t bytes, Access kind, int warp);
+  /// What is wrong with an access, or null. Plain loads may read what nobody wrote: compilers load ahead of the condition that
+  /// says whether the value is used. Such bytes are NaNs.
+  const char *touch(uint64_t at, size_t bytes, Access kind, int warp, bool needs_values);
   const char *copy_starts(uint64_t at, size_t bytes, int warp);
   const char *copy_ends(uint64_t at, size_t bytes, int warp);
 

@@ -1,7 +1,7 @@
 // Loads, stores, atomics, and copies from global to shared memory.
+#include "emulator/fiber.h"
 #include "emulator/ptx/decoder.h"
 #include "emulator/ptx/floats.h"
-#include "emulator/fiber.h"
 #include "emulator/report.h"
 
 namespace rl::emulator::ptx {
@@ -35,10 +35,30 @@ void store(Warp &w, const Op &op, uint32_t mask) {
 
 /// Words that say how caches and other threads see an access: here memory is one, and a block runs alone.
 void take_hints(Decoder &d) {
-  for (const char *hint :
-       {"weak", "volatile", "relaxed", "acquire", "release", "acq_rel", "cta", "gpu", "sys", "cluster", "ca", "cg", "cs",
-        "lu", "cv", "wb", "wt", "nc", "L1::no_allocate", "L1::evict_last", "L1::evict_first", "L2::64B", "L2::128B",
-        "L2::256B"}) {
+  for (const char *hint : {"weak",
+                           "volatile",
+                           "relaxed",
+                           "acquire",
+                           "release",
+                           "acq_rel",
+                           "cta",
+                           "gpu",
+                           "sys",
+                           "cluster",
+                           "ca",
+                           "cg",
+                           "cs",
+                           "lu",
+                           "cv",
+                           "wb",
+                           "wt",
+                           "nc",
+                           "L1::no_allocate",
+                           "L1::evict_last",
+                           "L1::evict_first",
+                           "L2::64B",
+                           "L2::128B",
+                           "L2::256B"}) {
     d.take(hint);
   }
 }
@@ -126,7 +146,7 @@ void atomic(Warp &w, const Op &op, uint32_t mask) {
 
 void emit_atomic(Decoder &d, bool reduces) {
   static const std::vector<std::pair<const char *, Atomic>> kinds = {
-      {"add", kAdd}, {"min", kMin}, {"max", kMax},        {"and", kAnd},     {"or", kOr},
+      {"add", kAdd}, {"min", kMin},       {"max", kMax},     {"and", kAnd},       {"or", kOr},
       {"xor", kXor}, {"exch", kExchange}, {"cas", kCompare}, {"inc", kIncrement}, {"dec", kDecrement}};
   take_hints(d);
   const Space space = d.take_space();
@@ -156,7 +176,8 @@ constexpr int kDestination = 8;
 void copy_async(Warp &w, const Op &op, uint32_t mask) {
   lanes(mask, [&](int i) {
     const uint32_t bytes = static_cast<uint32_t>(op.value);
-    uint64_t dst = (op.row[kDestination] < 0 ? 0 : w.row<uint32_t>(op.row[kDestination])[i]) + static_cast<uint64_t>(op.count);
+    uint64_t dst =
+        (op.row[kDestination] < 0 ? 0 : w.row<uint32_t>(op.row[kDestination])[i]) + static_cast<uint64_t>(op.count);
     dst &= 0xffffffff;
     const uint64_t src = w.address(op, kAddress, i);
     const uint32_t read = w.row<uint32_t>(op.row[0])[i];
@@ -225,7 +246,8 @@ template <uint64_t window>
 void is_space(Warp &w, const Op &op, uint32_t mask) {
   const uint64_t *a = w.row<uint64_t>(op.row[1]);
   uint32_t bits = 0;
-  for (int i = 0; i < 32; i++) bits |= static_cast<uint32_t>(window ? a[i] - window < kWindow : a[i] < kSharedWindow) << i;
+  for (int i = 0; i < 32; i++)
+    bits |= static_cast<uint32_t>(window ? a[i] - window < kWindow : a[i] < kSharedWindow) << i;
   set_predicate(w, op.row[0], bits, mask);
 }
 
@@ -273,10 +295,12 @@ uint8_t *Warp::reach(Space space, uint64_t at, size_t bytes, Access kind, const 
     }
   }
   if (space == Space::shared) at &= 0xffffffff;
-  if (at % bytes) fail("misaligned", op, lane, std::to_string(bytes) + " bytes at an address that is no multiple of them");
+  if (at % bytes)
+    fail("misaligned", op, lane, std::to_string(bytes) + " bytes at an address that is no multiple of them");
   switch (space) {
     case Space::shared:
-      if (const char *wrong = shared().touch(at, bytes, kind, number)) {
+      if (const char *wrong =
+              shared().touch(at, bytes, kind, number, kind == Access::atomic || op.kind == Kind::converged)) {
         fail(wrong, op, lane, "shared memory at " + std::to_string(at));
       }
       return shared().bytes() + at;

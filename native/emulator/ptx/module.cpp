@@ -285,10 +285,10 @@ class Parser {
       o.negated = accept("!");
       o.name = next();
       o.index = find_register(o.name);
-      o.kind = o.name == "_"       ? Operand::nothing
-               : o.index >= 0      ? Operand::reg
-               : o.name[0] == '%'  ? Operand::special
-                                   : Operand::symbol;
+      o.kind = o.name == "_"      ? Operand::nothing
+               : o.index >= 0     ? Operand::reg
+               : o.name[0] == '%' ? Operand::special
+                                  : Operand::symbol;
       if (accept("|")) {
         const std::string second = next();
         o.second = find_register(second);
@@ -341,11 +341,10 @@ class Parser {
 
 Type type_named(const std::string &name) {
   static const std::map<std::string, Type> types = {
-      {"pred", Type::pred},   {"b8", Type::u8},         {"b16", Type::u16},  {"b32", Type::u32},   {"b64", Type::u64},
-      {"u8", Type::u8},       {"u16", Type::u16},       {"u32", Type::u32},  {"u64", Type::u64},   {"s8", Type::s8},
-      {"s16", Type::s16},     {"s32", Type::s32},       {"s64", Type::s64},  {"f16", Type::f16},   {"bf16", Type::bf16},
-      {"f32", Type::f32},     {"f64", Type::f64},       {"tf32", Type::tf32}, {"f16x2", Type::f16x2},
-      {"bf16x2", Type::bf16x2}};
+      {"pred", Type::pred}, {"b8", Type::u8},   {"b16", Type::u16},   {"b32", Type::u32},     {"b64", Type::u64},
+      {"u8", Type::u8},     {"u16", Type::u16}, {"u32", Type::u32},   {"u64", Type::u64},     {"s8", Type::s8},
+      {"s16", Type::s16},   {"s32", Type::s32}, {"s64", Type::s64},   {"f16", Type::f16},     {"bf16", Type::bf16},
+      {"f32", Type::f32},   {"f64", Type::f64}, {"tf32", Type::tf32}, {"f16x2", Type::f16x2}, {"bf16x2", Type::bf16x2}};
   const auto found = types.find(name);
   return found == types.end() ? Type::none : found->second;
 }

@@ -16,18 +16,24 @@ using Execute = void (*)(Warp &, const Op &, uint32_t mask);
 enum class Rounding : uint8_t { nearest, zero, down, up, nearest_away };
 
 /// What the scheduler has to know about an op.
-enum class Kind : uint8_t { plain, branch, exit, barrier, converged };  // converged: the lanes of a mask run it together
+enum class Kind : uint8_t {
+  plain,
+  branch,
+  exit,
+  barrier,
+  converged
+};  // converged: the lanes of a mask run it together
 
 struct Op {
   Execute execute = nullptr;
   Kind kind = Kind::plain;
   int guard = -1;  // offset of the predicate, or -1
   bool guard_not = false;
-  int target = 0;       // of a branch
-  int row[16] = {};     // operands, results first: offsets in the register file
-  int64_t offset = 0;   // of an address
-  uint64_t value = 0;   // whatever number the op needs
-  int count = 1;        // of elements in a vector or a list
+  int target = 0;      // of a branch
+  int row[16] = {};    // operands, results first: offsets in the register file
+  int64_t offset = 0;  // of an address
+  uint64_t value = 0;  // whatever number the op needs
+  int count = 1;       // of elements in a vector or a list
   Space space = Space::generic;
   Rounding rounding = Rounding::nearest;
   bool flag = false, saturate = false, flush = false;

@@ -40,7 +40,8 @@ class Launcher {
     if (threads_ == 0 || threads_ > static_cast<size_t>(program_.most_threads) || shared_bytes_ > kMostShared) {
       error("bad-launch", nullptr, 0,
             std::to_string(threads_) + " threads a block, the kernel is made for " +
-                std::to_string(program_.most_threads) + "; " + std::to_string(shared_bytes_) + " bytes of shared memory");
+                std::to_string(program_.most_threads) + "; " + std::to_string(shared_bytes_) +
+                " bytes of shared memory");
       return;
     }
     make_warps();
@@ -311,7 +312,9 @@ bool is_special(const std::string &name) {
   static const std::vector<std::string> names = {"%laneid",      "%warpid",      "%lanemask_eq", "%lanemask_lt",
                                                  "%lanemask_le", "%lanemask_gt", "%lanemask_ge"};
   const size_t dot = name.find('.');
-  const auto in = [](const auto &list, const std::string &s) { return std::find(list.begin(), list.end(), s) != list.end(); };
+  const auto in = [](const auto &list, const std::string &s) {
+    return std::find(list.begin(), list.end(), s) != list.end();
+  };
   if (dot == std::string::npos) return in(names, name);
   const std::string axis = name.substr(dot);
   return in(families, name.substr(0, dot)) && (axis == ".x" || axis == ".y" || axis == ".z");

@@ -53,8 +53,9 @@ class Warp {
   /// Memory for an access by a lane; reports and throws Abandoned where there is none. With count > 1 a vector.
   uint8_t *reach(Space space, uint64_t address, size_t bytes, Access kind, const Op &op, int lane);
   uint64_t address(const Op &op, int row, int lane) {
-    const uint64_t base = op.row[row] < 0 ? 0 : op.flag ? this->row<uint64_t>(op.row[row])[lane]
-                                                         : this->row<uint32_t>(op.row[row])[lane];
+    const uint64_t base = op.row[row] < 0 ? 0
+                          : op.flag       ? this->row<uint64_t>(op.row[row])[lane]
+                                          : this->row<uint32_t>(op.row[row])[lane];
     return base + static_cast<uint64_t>(op.offset);
   }
   void land(const Copy &copy, const Op &op);

@@ -44,7 +44,8 @@ void shuffle(Warp &w, const Op &op, uint32_t mask) {
         in = from <= most;
     }
     if (!in) from = i;
-    if (!(mask >> from & 1)) w.fail("divergent-shuffle", op, i, "reads lane " + std::to_string(from) + ", which is not here");
+    if (!(mask >> from & 1))
+      w.fail("divergent-shuffle", op, i, "reads lane " + std::to_string(from) + ", which is not here");
     d[i] = values[from];
     valid |= static_cast<uint32_t>(in) << i;
   }
@@ -211,7 +212,11 @@ void emit_matrix_load(Decoder &d) {
 
 void emit_shuffle(Decoder &d) {
   if (!d.take("sync")) d.fail("expected .sync");
-  const int kind = d.take("up") ? kUp : d.take("down") ? kDown : d.take("bfly") ? kButterfly : d.take("idx") ? kIndex : -1;
+  const int kind = d.take("up")     ? kUp
+                   : d.take("down") ? kDown
+                   : d.take("bfly") ? kButterfly
+                   : d.take("idx")  ? kIndex
+                                    : -1;
   if (kind < 0) d.fail("unknown shuffle");
   d.take_type();
   Operand p = d.operand(0);
