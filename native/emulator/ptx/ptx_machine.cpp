@@ -135,6 +135,7 @@ class Launcher {
       }
     }
     if (alive == 0) return false;
+    int place = -1;
     for (Warp &w : warps_) {
       for (Group &g : w.groups) {
         const Op &op = program_.ops[static_cast<size_t>(g.state == Group::at_barrier ? g.at - 1 : g.at)];
@@ -146,6 +147,8 @@ class Launcher {
           w.fail("divergent-barrier", op, lane,
                  "only " + std::to_string(waiting) + " of " + std::to_string(threads_) + " threads reach it");
         }
+        if (place >= 0 && g.at != place) w.fail("divergent-barrier", op, lane, "other threads wait at another one");
+        place = g.at;
         g.state = Group::runs;
       }
     }

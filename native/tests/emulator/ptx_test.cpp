@@ -118,7 +118,7 @@ TEST(Instruction, RoundingOfSums) {
   EXPECT_EQ(lane0("add.rm.f32 %d, %a, %b;", bits(1.0f), bits(-1e-20f)), 0x3f7fffffu);
   EXPECT_EQ(lane0("add.rn.f32 %d, %a, %b;", bits(1.0f), bits(-1e-20f)), bits(1.0f));
   EXPECT_EQ(lane0("fma.rp.f32 %d, %a, %a, %b;", bits(1.0f), bits(1e-20f)), 0x3f800001u);
-  EXPECT_EQ(lane0("fma.rn.f32 %d, %a, %a, %b;", 0x3f800001, bits(-1.0f)), 0x34800001u);  // rounded once
+  EXPECT_EQ(lane0("fma.rn.f32 %d, %a, %a, %b;", 0x3f800003, bits(-1.0f)), 0x35400002u);  // rounded once
   EXPECT_EQ(lane0("mul.ftz.f32 %d, %a, %b;", 0x00800000, bits(0.5f)), 0u);
 }
 TEST(Instruction, Bytes) {
@@ -247,16 +247,16 @@ $done:
   for (uint32_t i = 0; i < 32; i++) EXPECT_EQ(outcome.d[i], 31 - i);
 }
 TEST(Interpreter, NamesWhatItDoesNotKnow) {
-  EXPECT_NE(execute("dp4a.u32.u32 %d, %a, %b, %c;", {}, {}, {}, false).report.find("kernel: line 21: dp4a.u32.u32"),
+  EXPECT_NE(execute("dp4a.u32.u32 %d, %a, %b, %c;", {}, {}, {}, false).report.find("kernel: line 20: dp4a.u32.u32"),
             std::string::npos);
   EXPECT_NE(execute("add.sat.s32 %d, %a, %b;", {}, {}, {}, false).report.find("unknown modifier .sat"),
             std::string::npos);
   EXPECT_NE(execute("ld.global.u32 %d, [%at+512];").report.find("out-of-bounds"), std::string::npos);
   EXPECT_NE(execute("ld.global.u32 %d, [%at+2];").report.find("misaligned"), std::string::npos);
   EXPECT_NE(execute("st.shared.u32 [tile+1024], %a;").report.find("out-of-bounds-shared"), std::string::npos);
-  EXPECT_NE(
-      execute("setp.eq.u32 %p0, %t, 3; @%p0 ret; shfl.sync.idx.b32 %d, %a, 0, 31, -1;").report.find("divergent-warp"),
-      std::string::npos);
+  EXPECT_NE(execute("setp.eq.u32 %p0, %t, 3; @%p0 bra $on; shfl.sync.idx.b32 %d, %a, 0, 31, -1; $on:")
+                .report.find("divergent-warp"),
+            std::string::npos);
 }
 
 // ---- real kernels, and what is made of them
@@ -424,17 +424,20 @@ INSTANTIATE_TEST_SUITE_P(
         Mutation{"weaker_wait", FORWARD, "wait_group 0", "wait_group 1", 0, "copy-race"},
         Mutation{"weaker_waits", FORWARD, "wait_group 1", "wait_group 2", 0, "copy-race"},
         Mutation{"lost_commit", FORWARD, "cp\\.async\\.commit_group;", "", 0, "copy-race"},
-        Mutation{"lost_first_barrier", FORWARD, "bar\\.sync\\s+0;", "", 0, "race"},
+        Mutation{"lost_first_barrier", FORWARD, "bar\\.sync\\s+0;", "", 0, "uninitialised-shared"},
         Mutation{"lost_second_barrier", FORWARD, "bar\\.sync\\s+0;", "", 1, "race"},
         Mutation{"matrix_off_by_a_row", FORWARD, "(ldmatrix[^\\[]*\\[%r\\d+)\\]", "$1+80]", 0, ""},
         Mutation{"matrix_off_by_an_element", FORWARD, "(ldmatrix[^\\[]*\\[%r\\d+)\\]", "$1+2]", 0, "misaligned"},
-        Mutation{"copy_off_by_a_piece", FORWARD, "(cp\\.async\\.cg[^\\[]*\\[%r\\d+)\\]", "$1+16]", 0, ""},
+        Mutation{"copy_off_by_a_piece", FORWARD, "(cp\\.async\\.cg[^\\[]*\\[%r\\d+)\\]", "$1+16]", 0,
+                 "uninitialised-shared"},
         Mutation{"shuffle_by_another_lane", NORM, "(shfl[^;]*, %r\\d+, )%r\\d+(, %r\\d+, %r\\d+;)", "$015$2", 0, ""},
         Mutation{"shuffle_of_half_a_warp", NORM, "(shfl[^;]*, )%r\\d+;", "$0165535;", 0, "divergent-warp"},
-        Mutation{"lost_barrier_of_a_sum", NORM, "bar\\.sync\\s+0;", "", 0, "race"},
-        Mutation{"barrier_of_some", NORM, "bar\\.sync\\s+0;", "@%p0 bar.sync 0;", 0, "divergent"},
+        Mutation{"lost_barrier_of_a_sum", NORM, "bar\\.sync\\s+0;", "", 1, "race"},
+        Mutation{"barrier_of_some", NORM, "bar\\.sync\\s+0;",
+                 "{ .reg .pred q; .reg .b32 u; mov.u32 u, %tid.x; setp.lt.u32 q, u, 64; @q bar.sync 0; }", 0,
+                 "divergent-barrier"},
         Mutation{"rounding_towards_zero", NORM, "cvt\\.rn\\.bf16\\.f32", "cvt.rz.bf16.f32", -1, ""},
-        Mutation{"lost_guard", NORM, "@%p\\d+ bra", "bra", 0, ""}),
+        Mutation{"lost_guard", FORWARD, "@%p\\d+ bra\\s+\\S+;(?=[^@]*st\\.global\\.f32)", "", -1, "out-of-bounds"}),
     [](const auto &info) { return info.param.name; });
 
 }  // namespace
