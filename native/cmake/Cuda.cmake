@@ -40,52 +40,61 @@ endforeach()
 list(APPEND gencode "-gencode=arch=compute_${newest},code=compute_${newest}")
 
 set(image_dir "${CMAKE_CURRENT_BINARY_DIR}/cuda")
-file(MAKE_DIRECTORY "${image_dir}")
-set(images "")
-set(assembly "")
-set(declarations "")
-set(entries "")
-foreach(source IN LISTS cuda_kernels)
-  get_filename_component(name "${source}" NAME_WE)
-  file(STRINGS "${source}" kernels REGEX "KERNEL\\(")
-  if(NOT kernels)
-    continue()  # launchers only
-  endif()
-  set(image "${image_dir}/${name}.fatbin")
-  add_custom_command(
-    OUTPUT "${image}"
-    COMMAND "${cuda_home}/bin/nvcc" -fatbin -std=c++20 -O3 --generate-line-info -ccbin "${CMAKE_CXX_COMPILER}" ${gencode}
-            -Werror all-warnings -Xptxas -warn-spills -DRL_KERNELS "-I${CMAKE_CURRENT_SOURCE_DIR}/src"
-            "-I${CMAKE_CURRENT_SOURCE_DIR}/include" -MD -MF "${image}.d" -MT "${image}" "${source}" -o "${image}"
-    DEPENDS "${source}"
-    DEPFILE "${image}.d"
-    COMMENT "nvcc ${name}.cu"
-    VERBATIM)
-  list(APPEND images "${image}")
-  string(APPEND assembly ".balign 64\nrlhf4j_image_${name}:\n.incbin \\\"${image}\\\"\n")
-  string(APPEND declarations "extern \"C\" const char rlhf4j_image_${name}[];\n")
-  string(APPEND entries "      {\"${name}.cu\", rlhf4j_image_${name}},\n")
-endforeach()
-string(REPLACE "\n" "\\n\"\n    \"" assembly ".section .rodata\n${assembly}.text")
-file(CONFIGURE OUTPUT "${image_dir}/images.cpp" @ONLY CONTENT [[
+set(nvcc_options -std=c++20 -O3 --generate-line-info -ccbin "${CMAKE_CXX_COMPILER}" -Werror all-warnings -DRL_KERNELS
+                 "-I${CMAKE_CURRENT_SOURCE_DIR}/src" "-I${CMAKE_CURRENT_SOURCE_DIR}/include")
+
+# Compiles every kernel file with nvcc and the given options to FOLDER/NAME.SUFFIX, and writes FOLDER/images.cpp, where FUNCTION
+# returns all of them.
+function(add_images folder suffix header function)
+  file(MAKE_DIRECTORY "${folder}")
+  set(images "")
+  set(assembly "")
+  set(declarations "")
+  set(entries "")
+  foreach(source IN LISTS cuda_kernels)
+    get_filename_component(name "${source}" NAME_WE)
+    file(STRINGS "${source}" kernels REGEX "KERNEL\\(")
+    if(NOT kernels)
+      continue()  # launchers only
+    endif()
+    set(image "${folder}/${name}.${suffix}")
+    add_custom_command(
+      OUTPUT "${image}"
+      COMMAND "${cuda_home}/bin/nvcc" -${suffix} ${nvcc_options} ${ARGN} -MD -MF "${image}.d" -MT "${image}" "${source}" -o "${image}"
+      DEPENDS "${source}"
+      DEPFILE "${image}.d"
+      COMMENT "nvcc ${name}.${suffix}"
+      VERBATIM)
+    list(APPEND images "${image}")
+    string(APPEND assembly ".balign 64\nrlhf4j_image_${name}:\n.incbin \\\"${image}\\\"\n.byte 0\n")
+    string(APPEND declarations "extern \"C\" const char rlhf4j_image_${name}[];\n")
+    string(APPEND entries "      {\"${name}.cu\", rlhf4j_image_${name}},\n")
+  endforeach()
+  string(REPLACE "\n" "\\n\"\n    \"" assembly ".section .rodata\n${assembly}.text")
+  string(REGEX REPLACE "::[a-z_]+$" "" namespace "${function}")
+  string(REGEX REPLACE "^.*::" "" function "${function}")
+  file(CONFIGURE OUTPUT "${folder}/images.cpp" @ONLY CONTENT [[
 // The images of all kernels. Written by native/cmake/Cuda.cmake.
-#include "cuda/cuda_device.h"
+#include "@header@"
 
 asm("@assembly@\n");
 
 @declarations@
-namespace rl::cuda {
+namespace @namespace@ {
 
-const KernelImages &embedded_images();
-const KernelImages &embedded_images() {
-  static const KernelImages images = {
+const cuda::KernelImages &@function@();
+const cuda::KernelImages &@function@() {
+  static const cuda::KernelImages images = {
 @entries@  };
   return images;
 }
 
-}  // namespace rl::cuda
+}  // namespace @namespace@
 ]])
-set_source_files_properties("${image_dir}/images.cpp" PROPERTIES OBJECT_DEPENDS "${images}")
+  set_source_files_properties("${folder}/images.cpp" PROPERTIES OBJECT_DEPENDS "${images}")
+endfunction()
+
+add_images("${image_dir}" fatbin cuda/cuda_device.h rl::cuda::embedded_images ${gencode} -Xptxas -warn-spills)
 
 # ---- host code: launchers (the second half of each kernel file) and the device. One object for the GPU and for the emulator.
 file(GLOB cuda_sources CONFIGURE_DEPENDS src/cuda/*.cpp)
@@ -135,6 +144,23 @@ if(RLHF4J_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$" AND 
   target_sources(rlhf4j_emulated-checked PRIVATE emulator/instrumentation.cpp)
   target_compile_definitions(rlhf4j_emulated PRIVATE RL_CHECKED=0)
   target_compile_definitions(rlhf4j_emulated-checked PRIVATE RL_CHECKED=1)
+
+  # Their PTX, by an interpreter: what nvcc made of the kernels, inline PTX included.
+  file(GLOB ptx_sources CONFIGURE_DEPENDS emulator/ptx/*.cpp)
+  list(FILTER ptx_sources EXCLUDE REGEX "/plugin\\.cpp$")
+  add_library(rlhf4j_ptx OBJECT ${ptx_sources})
+  target_link_libraries(rlhf4j_ptx PRIVATE rlhf4j_cuda_options)
+  # Lanes as vectors. A product and a sum are rounded twice unless PTX says fma.
+  target_compile_options(rlhf4j_ptx PRIVATE -O3 -march=x86-64-v3 -ffp-contract=off -fno-math-errno -fno-trapping-math)
+  foreach(arch 80 90)
+    add_images("${image_dir}/ptx${arch}" ptx emulator/ptx/ptx_images.h rl::emulator::ptx::ptx_images -arch=compute_${arch})
+    add_library(rlhf4j_ptx_images${arch} OBJECT "${image_dir}/ptx${arch}/images.cpp")
+    target_link_libraries(rlhf4j_ptx_images${arch} PRIVATE rlhf4j_cuda_options)
+    add_backend(ptx${arch} $<TARGET_OBJECTS:rlhf4j_ptx> $<TARGET_OBJECTS:rlhf4j_emulator> emulator/ptx/plugin.cpp
+                $<TARGET_OBJECTS:rlhf4j_ptx_images${arch}>)
+    target_compile_definitions(rlhf4j_ptx${arch} PRIVATE RL_PTX=${arch})
+    add_dependencies(rlhf4j_ptx${arch} rlhf4j)
+  endforeach()
 elseif(RLHF4J_TESTS)
   message(STATUS "The emulator needs GCC on x86-64: its tests are left out")
 endif()

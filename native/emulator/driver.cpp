@@ -9,11 +9,9 @@
 #include <set>
 #include <string>
 
-#include "emulator/block.h"
-#include "emulator/checker.h"
 #include "emulator/driver.h"
+#include "emulator/machine.h"
 #include "emulator/memory.h"
-#include "emulator/registry.h"
 #include "emulator/report.h"
 
 // The handles of cuda.h are pointers to these.
@@ -28,6 +26,7 @@ namespace rl::emulator {
 namespace {
 
 std::recursive_mutex &mutex = *new std::recursive_mutex;  // the emulator's state is one for the process
+Machine *machine;
 std::string &last_report = *new std::string;
 std::set<CUstream_st *> &streams = *new std::set<CUstream_st *>;
 
@@ -57,21 +56,21 @@ CUresult work_off_all() {
   return result;
 }
 
-/// A GPU's copy engine does not know of buffers; the checker does.
+/// A GPU's copy engine does not know of buffers; the machine does.
 CUresult copy(void *dst, const void *src, size_t bytes, bool check_dst, bool check_src) {
-  if ((check_dst && !checker::is_lent(dst, bytes)) || (check_src && !checker::is_lent(src, bytes))) {
+  if ((check_dst && !machine->is_lent(dst, bytes)) || (check_src && !machine->is_lent(src, bytes))) {
     begin_report("copy");
     error("out-of-bounds", nullptr, 0, std::to_string(bytes) + " bytes");
     last_report = take_report();
     return CUDA_ERROR_ILLEGAL_ADDRESS;
   }
   std::memcpy(dst, src, bytes);
-  if (check_dst) checker::written(dst, bytes);
+  if (check_dst) machine->written(dst, bytes);
   return CUDA_SUCCESS;
 }
 
 struct Copied {  // kernel parameters, which the caller's stack does not keep
-  const Kernel *kernel;
+  const void *kernel;
   dim3 grid, block;
   size_t shared;
   std::vector<std::vector<char>> values;
@@ -80,7 +79,7 @@ struct Copied {  // kernel parameters, which the caller's stack does not keep
 CUresult run_kernel(Copied &launch) {
   std::vector<void *> values;
   for (auto &value : launch.values) values.push_back(value.data());
-  run({launch.kernel, launch.grid, launch.block, launch.shared, values.data()}, settings_of_environment());
+  machine->run(launch.kernel, launch.grid, launch.block, launch.shared, values.data());
   if (!has_errors()) return CUDA_SUCCESS;
   last_report = take_report();
   return CUDA_ERROR_LAUNCH_FAILED;
@@ -104,6 +103,9 @@ CUresult CUDAAPI cuGetErrorName(CUresult error, const char **name) {
     case CUDA_ERROR_ILLEGAL_ADDRESS:
       *name = "CUDA_ERROR_ILLEGAL_ADDRESS";
       return CUDA_SUCCESS;
+    case CUDA_ERROR_INVALID_PTX:
+      *name = "CUDA_ERROR_INVALID_PTX";
+      return CUDA_SUCCESS;
     case CUDA_ERROR_LAUNCH_FAILED:
       *name = "CUDA_ERROR_LAUNCH_FAILED";
       return CUDA_SUCCESS;
@@ -121,16 +123,16 @@ CUresult CUDAAPI cuDeviceGet(CUdevice *device, int index) {
   return CUDA_SUCCESS;
 }
 CUresult CUDAAPI cuDeviceGetName(char *name, int length, CUdevice) {
-  std::snprintf(name, static_cast<size_t>(length), "emulated GPU%s", checked ? ", checked" : "");
+  std::snprintf(name, static_cast<size_t>(length), "%s", machine->name().c_str());
   return CUDA_SUCCESS;
 }
 CUresult CUDAAPI cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice) {
   switch (attribute) {
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
-      *value = 8;
+      *value = machine->compute_capability() / 10;
       return CUDA_SUCCESS;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
-      *value = 0;
+      *value = machine->compute_capability() % 10;
       return CUDA_SUCCESS;
     case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:
       *value = 4;
@@ -170,14 +172,14 @@ CUresult CUDAAPI cuMemHostAlloc(void **block, size_t bytes, unsigned) {
   const Lock lock(mutex);
   *block = allocate_pinned(bytes);
   if (!*block) return CUDA_ERROR_OUT_OF_MEMORY;
-  checker::lend(*block, bytes);
-  checker::written(*block, bytes);
+  machine->lend(*block, bytes);
+  machine->written(*block, bytes);
   return CUDA_SUCCESS;
 }
 CUresult CUDAAPI cuMemFreeHost(void *block) {
   const Lock lock(mutex);
   work_off_all();
-  checker::lend(block, 0);
+  machine->lend(block, 0);
   free_pinned(block);
   return CUDA_SUCCESS;
 }
@@ -232,19 +234,26 @@ CUresult CUDAAPI cuEventSynchronize(CUevent event) {
   return event->stream ? work_off(event->stream) : CUDA_SUCCESS;
 }
 
-CUresult CUDAAPI cuModuleLoadData(CUmodule *module, const void *) {
-  *module = reinterpret_cast<CUmodule>(&mutex);  // any address: the library's kernels are one module
-  return CUDA_SUCCESS;
+CUresult CUDAAPI cuModuleLoadData(CUmodule *module, const void *image) {
+  const Lock lock(mutex);
+  *module = static_cast<CUmodule>(machine->load(image));
+  if (*module) return CUDA_SUCCESS;
+  last_report = take_report();
+  return CUDA_ERROR_INVALID_PTX;
 }
-CUresult CUDAAPI cuModuleUnload(CUmodule) { return CUDA_SUCCESS; }
-const Kernel *kernel_of(CUfunction function) { return reinterpret_cast<const Kernel *>(function); }
-CUresult CUDAAPI cuModuleGetFunction(CUfunction *function, CUmodule, const char *name) {
-  const Kernel *kernel = find_kernel(name);
-  *function = reinterpret_cast<CUfunction>(const_cast<Kernel *>(kernel));
+CUresult CUDAAPI cuModuleUnload(CUmodule module) {
+  const Lock lock(mutex);
+  const CUresult result = work_off_all();
+  machine->unload(module);
+  return result;
+}
+CUresult CUDAAPI cuModuleGetFunction(CUfunction *function, CUmodule module, const char *name) {
+  const void *kernel = machine->find(module, name);
+  *function = static_cast<CUfunction>(const_cast<void *>(kernel));
   return kernel ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
 }
 CUresult CUDAAPI cuFuncGetParamInfo(CUfunction function, size_t i, size_t *offset, size_t *size) {
-  const auto &sizes = kernel_of(function)->parameter_sizes;
+  const auto &sizes = machine->parameter_sizes(function);
   if (i >= sizes.size()) return CUDA_ERROR_INVALID_VALUE;
   *offset = 0;
   *size = sizes[i];
@@ -255,10 +264,11 @@ CUresult CUDAAPI cuFuncSetAttribute(CUfunction, CUfunction_attribute, int) { ret
 CUresult CUDAAPI cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                                 unsigned bz, unsigned shared, CUstream stream, void **values, void **) {
   const Lock lock(mutex);
-  Copied launch{kernel_of(function), dim3(gx, gy, gz), dim3(bx, by, bz), shared, {}};
-  for (size_t i = 0; i < launch.kernel->parameter_sizes.size(); i++) {
+  Copied launch{function, dim3(gx, gy, gz), dim3(bx, by, bz), shared, {}};
+  const auto &sizes = machine->parameter_sizes(function);
+  for (size_t i = 0; i < sizes.size(); i++) {
     const char *value = static_cast<const char *>(values[i]);
-    launch.values.emplace_back(value, value + launch.kernel->parameter_sizes[i]);
+    launch.values.emplace_back(value, value + sizes[i]);
   }
   stream->queue.push_back([launch]() mutable { return run_kernel(launch); });
   return CUDA_SUCCESS;
@@ -267,7 +277,7 @@ CUresult CUDAAPI cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, u
 void lent(CUdeviceptr block, size_t bytes, CUstream stream) {
   const Lock lock(mutex);
   stream->queue.push_back([=] {
-    checker::lend(address(block), bytes);
+    machine->lend(address(block), bytes);
     return CUDA_SUCCESS;
   });
 }
@@ -276,7 +286,8 @@ const char *report() { return last_report.c_str(); }
 
 }  // namespace
 
-const cuda::Driver &emulated_driver() {
+const cuda::Driver &emulated_driver(Machine &of) {
+  machine = &of;
   static const cuda::Driver driver = [] {
     cuda::Driver d;
 #define RL_DRIVER(name) d.name = &name;

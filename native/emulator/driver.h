@@ -2,9 +2,11 @@
 #pragma once
 
 #include "cuda/driver.h"
+#include "emulator/machine.h"
 
 namespace rl::emulator {
 
-const cuda::Driver &emulated_driver();
+/// The driver over `machine`; one machine for the process.
+const cuda::Driver &emulated_driver(Machine &machine);
 
 }  // namespace rl::emulator

@@ -16,6 +16,10 @@ foreach(test IN LISTS cuda_tests)
                     RLHF4J_EMULATOR_ORDER=random RLHF4J_EMULATOR_COPIES=random)
   # Checked: every access is looked at.
   add_emulated_test(${test}_test.checked ${test}_test RLHF4J_TEST_DEVICE=emulated-checked RLHF4J_CUDA_BLOCKING=1)
+  # What nvcc made of the kernels, for both architectures.
+  foreach(arch 80 90)
+    add_emulated_test(${test}_test.ptx${arch} ${test}_test RLHF4J_TEST_DEVICE=ptx${arch} RLHF4J_CUDA_BLOCKING=1)
+  endforeach()
 endforeach()
 
 add_executable(device_test emulator/device_test.cpp)
@@ -36,6 +40,14 @@ target_link_libraries(checker_test PRIVATE rlhf4j_cuda_options GTest::gtest ${CM
 set_target_properties(checker_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
 add_test(NAME checker_test COMMAND checker_test)
 
+# The interpreter's own test: single instructions, and kernels whose PTX is made wrong on purpose.
+add_executable(ptx_test emulator/ptx_test.cpp $<TARGET_OBJECTS:rlhf4j_ptx> $<TARGET_OBJECTS:rlhf4j_emulator>
+                        $<TARGET_OBJECTS:rlhf4j_cuda_host> $<TARGET_OBJECTS:rlhf4j_ptx_images80>)
+target_link_libraries(ptx_test PRIVATE rlhf4j_cuda_options GTest::gtest ${CMAKE_DL_LIBS})
+set_target_properties(ptx_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+add_test(NAME ptx_test COMMAND ptx_test)
+
 # What native/build.sh --tests cuda builds, and no more.
 list(TRANSFORM cuda_tests APPEND _test)
-add_custom_target(cuda_tests DEPENDS ${cuda_tests} device_test checker_test rlhf4j_cuda rlhf4j_emulated rlhf4j_emulated-checked)
+add_custom_target(cuda_tests DEPENDS ${cuda_tests} device_test checker_test ptx_test rlhf4j_cuda rlhf4j_emulated
+                  rlhf4j_emulated-checked rlhf4j_ptx80 rlhf4j_ptx90)

@@ -16,7 +16,7 @@ const bool checked = true;
 
 namespace {
 
-const cuda::Driver &driver = emulated_driver();
+const cuda::Driver &driver = emulated_driver(fiber_machine());
 
 /// Device memory with values, or with none.
 class Vector {
