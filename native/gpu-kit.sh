@@ -65,7 +65,7 @@ for program in build/cuda/tests/*_test; do
 done
 strip --strip-unneeded "$kit"/lib/* "$kit"/tests/*
 
-# ---- Java: one platform's natives, no reader of Parquet and CSV (80 MB); nothing compressed, for the archive to do it better
+# ---- Java: one platform's natives, no reader of Parquet and CSV (80 MB); large jars unpacked, for the archive to do it better
 for part in bindings:rlhf4j-bindings java-core:rlhf4j-core benchmarks:rlhf4j-benchmarks; do
   for jar in "${part%%:*}/target/${part##*:}"-*.jar; do
     case $jar in
@@ -79,7 +79,7 @@ tr : '\n' <benchmarks/target/classpath | while read -r jar; do
     *.jar) [[ $jar == */rlhf4j-* || $jar == */duckdb_jdbc-* ]] || cp "$jar" "$kit/jars/" ;;
   esac
 done
-for jar in "$kit"/jars/*.jar; do
+find "$kit/jars" -name '*.jar' -size +500k | while read -r jar; do
   (
     content=$(mktemp -d)
     cd "$content"
