@@ -64,6 +64,14 @@ class DevicesAgreeTest {
     same(cpu.resolve("metrics.jsonl"), gpu.resolve("metrics.jsonl"), new Tolerance(2e-2, 5e-2));
   }
 
+  /** QLoRA: the base in four bits, whose codes are the same on both. */
+  @Test
+  void trainingOverNf4() throws IOException {
+    Path cpu = run("replay", "cpu", "--dtype", "f32", "quantization=nf4-double");
+    Path gpu = run("replay", other, "--dtype", "f32", "quantization=nf4-double");
+    same(cpu.resolve("metrics.jsonl"), gpu.resolve("metrics.jsonl"), new Tolerance(1e-5, 1e-3));
+  }
+
   private Path run(String stage, String device, Object... more) throws IOException {
     Path out = work.resolve(stage + "-" + device);
     List<Object> line = new ArrayList<>(TrainingRuns.of(stage, work, out));
