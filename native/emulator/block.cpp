@@ -60,7 +60,8 @@ int barrier_line;
 bool abandoned;
 char *stacks;
 void *main_stack;
-std::deque<int> ready;
+std::deque<int> &ready =
+    *new std::deque<int>;  // like all of the emulator never destroyed: a process may end in mid-kernel
 Settings current;
 uint64_t random_state;
 const Launch *launched;
