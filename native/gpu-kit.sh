@@ -102,7 +102,7 @@ quietly "$JDK/bin/jlink" --strip-debug --no-header-files --no-man-pages --output
 mkdir "$kit/golden"
 (cd "$golden" && cp -rL --no-preserve=mode ./*.json ./*.safetensors adapters data models trainers "$kit/golden/")
 # What says no more about a GPU than what stays; tests of it are skipped.
-rm -r "$kit"/golden/models/{llama_tied,qwen2} "$kit"/golden/trainers/dpo* "$kit"/golden/data/{bad,long}*
+rm -r "$kit"/golden/models/{llama_tied,mistral,qwen2} "$kit"/golden/trainers/dpo* "$kit"/golden/data/{bad,long}*
 cp native/gpu-check.sh benchmarks/peers/kernels.py "$kit/"
 git describe --always --dirty 2>/dev/null >"$kit/VERSION" || echo unknown >"$kit/VERSION"
 
