@@ -136,8 +136,10 @@ step doctor 60 passed_ops doctor
 if [[ -e $logs/doctor.log ]] && grep -q '^rlhf4j: --device' "$logs/doctor.log"; then no_device=yes; fi
 for program in "$kit"/tests/*_test; do
   name=$(basename "$program")
-  if [[ $name == device_test ]]; then step kernels/device_test 60 passed_programs device_test && continue; fi
-  step "kernels/$name" 60 passed_programs kernel_test "$name"
+  case $name in
+    device_test) step kernels/device_test 60 passed_programs device_test ;;
+    *) step "kernels/$name" 60 passed_programs kernel_test "$name" ;;
+  esac
 done
 for class in graph.GoldenOpsTest algorithms.GoldenRlTest tensor.GoldenNf4Test nn.GoldenModelTest algorithms.GoldenTrainersTest \
   lora.GoldenAdaptersTest cli.DevicesAgreeTest; do

@@ -74,7 +74,7 @@ for part in bindings:rlhf4j-bindings java-core:rlhf4j-core benchmarks:rlhf4j-ben
     esac
   done
 done
-tr : '\n' <benchmarks/target/classpath | while read -r jar; do
+{ tr : '\n' <benchmarks/target/classpath && echo; } | while read -r jar; do
   case $jar in
     *.jar) [[ $jar == */rlhf4j-* || $jar == */duckdb_jdbc-* ]] || cp "$jar" "$kit/jars/" ;;
   esac
