@@ -110,7 +110,7 @@ demo() { exec $limited "${java[@]}" -cp "$kit/jars/*" org.rlhf4j.cli.Main demo -
 benchmark() { # NAME JMH-ARGUMENTS...: the table is kept for RESULTS.md
   local name=$1
   shift
-  exec $limited "${java[@]}" -Dbenchmarks.json="$logs/$name.json" -Dbenchmarks.table="$logs/$name.md" -cp "$kit/jars/*" \
+  exec $limited "${java[@]}" -Djmh.ignoreLock=true -Dbenchmarks.json="$logs/$name.json" -Dbenchmarks.table="$logs/$name.md" -cp "$kit/jars/*" \
     org.rlhf4j.benchmarks.Main -p device="$device" "$@"
 }
 peers() {

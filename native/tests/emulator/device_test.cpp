@@ -59,8 +59,8 @@ TEST(CudaDevice, ReadingWhatNobodyWroteIsAnErrorWithALine) {
 TEST(CudaDevice, DescribesItself) {
   char text[256];
   RL_CHECK(rl_device_describe(text, sizeof text, device()));
-  EXPECT_NE(std::string(text).find("compute capability 8.0"), std::string::npos) << text;
-  EXPECT_NE(std::string(rl_build_info()).find("emulated"), std::string::npos) << rl_build_info();
+  EXPECT_NE(std::string(text).find("compute capability "), std::string::npos) << text;
+  EXPECT_NE(std::string(rl_build_info()).find(backend()), std::string::npos) << rl_build_info();
 }
 
 TEST(CudaDevice, SaysWhatToDoWithoutADriver) {
