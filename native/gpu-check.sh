@@ -124,7 +124,7 @@ sanitizer() { # TOOL PROGRAM
   [[ -x $program ]] || { echo "no compute-sanitizer" && exit 4; }
   RLHF4J_TEST_DEVICE=$device RLHF4J_CUDA_BLOCKING=1 native $limited "$program" --tool "$1" --error-exitcode 9 "$kit/tests/$2"
 }
-best_row() { sed -n 's/^| PpoStep.step | [^|]*| \([^|]*\) |.*/\1 ms a step/p' "$logs/ppo-step.md"; }
+best_row() { sed -n 's/^| PpoStep.step | [^|]*| \([^|]*\) |.*/\1 ms a step/p' "$logs/ppo-step.md" | head -n 1; }
 rows() { echo "$(grep -c '^| [A-Z]' "$logs/$(basename "$1" .log).md") times"; }
 
 # ---- the steps, by importance
