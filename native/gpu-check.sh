@@ -147,8 +147,11 @@ for class in graph.GoldenOpsTest algorithms.GoldenRlTest tensor.GoldenNf4Test nn
 done
 step ppo-step 90 best_row benchmark ppo-step PpoStepBenchmark -i 5
 step demo 120 nothing demo --quick
-step benchmarks 150 rows benchmark benchmarks '(Linear|LinearBackward|Attention|AttentionDecode|Head|AdamW|Lora)Benchmark|Elementwise.*(rms|swiglu|rope)' \
-  -p calls=20 -p dtype=BF16 -p parameters=135000000 -wi 1 -w 100ms -i 3 -r 100ms
+# In one process for each family (-f 0): starting CUDA anew for each row would take longer than measuring.
+for family in Linear LinearBackward Attention AttentionDecode Head Elementwise Lora AdamW; do
+  step "benchmarks/$family" 60 rows benchmark "benchmarks-$family" "[.]${family}Benchmark" -f 0 -p calls=20 -p dtype=BF16 \
+    -p parameters=135000000 -wi 1 -w 100ms -i 3 -r 100ms
+done
 step peers 60 rows peers
 for program in linear_test attention_test rms_norm_test; do step "memcheck/$program" 45 nothing sanitizer memcheck "$program"; done
 for program in linear_test attention_test; do step "racecheck/$program" 45 nothing sanitizer racecheck "$program"; done
@@ -166,8 +169,8 @@ for program in linear_test attention_test; do step "racecheck/$program" 45 nothi
   echo "| step | result | seconds | figures |"
   echo "|---|---|---:|---|"
   cat "$table"
-  for part in ppo-step benchmarks peers; do
-    [[ -e $logs/$part.md ]] && printf '\n## %s\n\n' "$part" && grep -v '^# ' "$logs/$part.md"
+  for part in "$logs"/*.md; do
+    [[ -e $part ]] && printf '\n## %s\n\n' "$(basename "$part" .md)" && grep -E '^(\||$)' "$part" | cat -s
   done
   for name in ${failed[@]+"${failed[@]}"}; do
     printf '\n## The end of %s.log\n\n```\n' "$name"
