@@ -110,8 +110,9 @@ demo() { exec $limited "${java[@]}" -cp "$kit/jars/*" org.rlhf4j.cli.Main demo -
 benchmark() { # NAME JMH-ARGUMENTS...: the table is kept for RESULTS.md
   local name=$1
   shift
-  exec $limited "${java[@]}" -Djmh.ignoreLock=true -Dbenchmarks.json="$logs/$name.json" -Dbenchmarks.table="$logs/$name.md" -cp "$kit/jars/*" \
-    org.rlhf4j.benchmarks.Main -p device="$device" "$@"
+  $limited "${java[@]}" -Djmh.ignoreLock=true -Dbenchmarks.json="$logs/$name.json" -Dbenchmarks.table="$logs/$name.md" -cp "$kit/jars/*" \
+    org.rlhf4j.benchmarks.Main -p device="$device" "$@" || exit
+  ! grep -- '<failure>' "$logs/$name.log" # JMH goes on with the others
 }
 peers() {
   local python=${PYTHON:-python3}
