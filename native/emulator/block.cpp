@@ -60,7 +60,8 @@ int barrier_line;
 bool abandoned;
 char *stacks;
 void *main_stack;
-std::deque<int> ready;
+// Like all of the emulator's state it is never destroyed: a process may be told to end while a kernel runs.
+std::deque<int> &ready = *new std::deque<int>;
 Settings current;
 uint64_t random_state;
 const Launch *launched;

@@ -2,6 +2,7 @@
 // must not count on a copy or a kernel having happened before.
 #include "cuda/driver.h"
 
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <functional>
@@ -32,6 +33,10 @@ std::set<CUstream_st *> &streams = *new std::set<CUstream_st *>;
 
 using Lock = std::lock_guard<std::recursive_mutex>;
 
+/// After a kernel has failed a GPU answers everything with that error, until the process ends. Only a failure that was asked
+/// for goes so far here: tests want to go on after the others.
+CUresult broken = CUDA_SUCCESS;
+
 uint8_t *address(CUdeviceptr p) { return reinterpret_cast<uint8_t *>(p); }
 
 CUresult work_off(CUstream_st *stream) {
@@ -40,10 +45,10 @@ CUresult work_off(CUstream_st *stream) {
   while (!stream->queue.empty()) {
     const auto task = std::move(stream->queue.front());
     stream->queue.pop_front();
-    const CUresult one = task();
+    const CUresult one = broken == CUDA_SUCCESS ? task() : broken;
     if (result == CUDA_SUCCESS) result = one;
   }
-  return result;
+  return result == CUDA_SUCCESS ? broken : result;
 }
 
 /// Waits for the device, as freeing memory does.
@@ -76,7 +81,25 @@ struct Copied {  // kernel parameters, which the caller's stack does not keep
   std::vector<std::vector<char>> values;
 };
 
+/// RLHF4J_EMULATOR_FAIL=KERNEL:N asks that the N-th launch fails of the kernels whose names begin so: for tests of what the
+/// programs above do then.
+bool asked_to_fail(const std::string &kernel) {
+  static const std::string asked = [] {
+    const char *value = std::getenv("RLHF4J_EMULATOR_FAIL");
+    return std::string(value ? value : "");
+  }();
+  const size_t colon = asked.find(':');
+  if (colon == std::string::npos || kernel.compare(0, colon, asked, 0, colon) != 0) return false;
+  static int64_t launches = 0;
+  return ++launches == std::atoll(asked.c_str() + colon + 1);
+}
+
 CUresult run_kernel(Copied &launch) {
+  const std::string &name = machine->name_of(launch.kernel);
+  if (asked_to_fail(name)) {
+    last_report = name + ": failed, as RLHF4J_EMULATOR_FAIL asks";
+    return broken = CUDA_ERROR_LAUNCH_FAILED;
+  }
   std::vector<void *> values;
   for (auto &value : launch.values) values.push_back(value.data());
   machine->run(launch.kernel, launch.grid, launch.block, launch.shared, values.data());
@@ -158,6 +181,7 @@ CUresult CUDAAPI cuMemGetInfo(size_t *free, size_t *total) {
 }
 CUresult CUDAAPI cuMemAlloc(CUdeviceptr *block, size_t bytes) {
   const Lock lock(mutex);
+  if (broken != CUDA_SUCCESS) return broken;
   void *memory = allocate_global(bytes);
   *block = reinterpret_cast<CUdeviceptr>(memory);
   return memory ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
@@ -264,6 +288,7 @@ CUresult CUDAAPI cuFuncSetAttribute(CUfunction, CUfunction_attribute, int) { ret
 CUresult CUDAAPI cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                                 unsigned bz, unsigned shared, CUstream stream, void **values, void **) {
   const Lock lock(mutex);
+  if (broken != CUDA_SUCCESS) return broken;
   Copied launch{function, dim3(gx, gy, gz), dim3(bx, by, bz), shared, {}};
   const auto &sizes = machine->parameter_sizes(function);
   for (size_t i = 0; i < sizes.size(); i++) {

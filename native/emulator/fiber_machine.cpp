@@ -16,6 +16,7 @@ class FiberMachine final : public Machine {
   void *load(const void *) override { return this; }  // any address: the library's kernels are one module
   void unload(void *) override {}
   const void *find(void *, const char *name) override { return find_kernel(name); }
+  const std::string &name_of(const void *kernel) const override { return kernel_of(kernel)->name; }
   const std::vector<size_t> &parameter_sizes(const void *kernel) const override {
     return kernel_of(kernel)->parameter_sizes;
   }

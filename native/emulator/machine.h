@@ -21,6 +21,7 @@ class Machine {
   virtual void unload(void *module) = 0;
   /// The handle of a kernel, null if the module has none of that name.
   virtual const void *find(void *module, const char *name) = 0;
+  virtual const std::string &name_of(const void *kernel) const = 0;
   virtual const std::vector<size_t> &parameter_sizes(const void *kernel) const = 0;
   /// Runs a whole grid. What goes wrong is told to report.h.
   virtual void run(const void *kernel, dim3 grid, dim3 block, size_t shared, void **values) = 0;

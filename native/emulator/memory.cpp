@@ -70,7 +70,7 @@ void protect(int protection) {
 }
 
 size_t dynamic_bytes, used, used_before;
-std::map<const void *, size_t> arrays;  // of the running block: offsets by key
+std::map<const void *, size_t> &arrays = *new std::map<const void *, size_t>;  // of the running block: offsets by key
 
 }  // namespace
 

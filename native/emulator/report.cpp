@@ -13,7 +13,7 @@ namespace rl::emulator {
 namespace {
 
 constexpr size_t kMost = 10;
-std::string kernel;
+std::string &kernel = *new std::string;
 std::vector<std::string> &lines = *new std::vector<std::string>;
 std::set<std::string> &seen = *new std::set<std::string>;
 

@@ -25,7 +25,7 @@ struct Call {
 struct Warp {
   Call calls[8];  // lanes of different masks may be in different ones
 };
-std::vector<Warp> warps;
+std::vector<Warp> &warps = *new std::vector<Warp>;
 
 using Combine = void (*)(const Call &call);
 

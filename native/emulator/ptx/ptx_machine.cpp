@@ -291,6 +291,7 @@ class PtxMachine final : public Machine {
     const auto found = programs.find(name);
     return found == programs.end() ? nullptr : found->second.get();
   }
+  const std::string &name_of(const void *kernel) const override { return program_of(kernel)->name; }
   const std::vector<size_t> &parameter_sizes(const void *kernel) const override {
     return program_of(kernel)->parameter_sizes;
   }

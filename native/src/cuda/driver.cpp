@@ -42,8 +42,12 @@ void Driver::check(CUresult result, const char *what) const {
   const char *name = nullptr;
   cuGetErrorName(result, &name);
   const char *more = report ? report() : "";
-  fail(result == CUDA_ERROR_OUT_OF_MEMORY ? RL_OUT_OF_MEMORY : RL_INTERNAL, "%s: %s%s%s", what,
-       name ? name : "unknown CUDA error", *more ? "\n" : "", more);
+  // A kernel's error comes out of whatever call waits next.
+  const bool later = !report && (result == CUDA_ERROR_LAUNCH_FAILED || result == CUDA_ERROR_ILLEGAL_ADDRESS ||
+                                 result == CUDA_ERROR_MISALIGNED_ADDRESS || result == CUDA_ERROR_ILLEGAL_INSTRUCTION);
+  fail(result == CUDA_ERROR_OUT_OF_MEMORY ? RL_OUT_OF_MEMORY : RL_INTERNAL, "%s: %s%s%s%s", what,
+       name ? name : "unknown CUDA error", later ? "; with RLHF4J_CUDA_BLOCKING=1 the error names its op" : "",
+       *more ? "\n" : "", more);
 }
 
 const Driver &system_driver() {

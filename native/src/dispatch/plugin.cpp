@@ -39,8 +39,9 @@ bool is_name(const std::string &name) {
 const Backend &load(const std::string &name) {
   const std::string path = library_folder() + "/" + kPrefix + name + kSuffix;
   if (!is_name(name) || access(path.c_str(), R_OK) != 0) {
-    fail(RL_UNSUPPORTED, "backend: expected one of [%s], found '%.32s'%s", list_backends().c_str(), name.c_str(),
-         name == "cuda" ? " (build it with native/build.sh cuda)" : "");
+    if (name == "cuda")
+      fail(RL_UNSUPPORTED, "the CUDA backend is not built; run native/build.sh cuda, which needs no GPU");
+    fail(RL_UNSUPPORTED, "backend: expected one of [%s], found '%.32s'", list_backends().c_str(), name.c_str());
   }
   void *library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);  // never closed: its devices may outlive any call
   if (!library) fail(RL_UNSUPPORTED, "backend '%s' cannot be loaded: %s", name.c_str(), dlerror());

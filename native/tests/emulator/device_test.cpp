@@ -64,21 +64,23 @@ TEST(CudaDevice, ReadingWhatNobodyWroteIsAnErrorWithALine) {
 TEST(CudaDevice, DescribesItself) {
   char text[256];
   RL_CHECK(rl_device_describe(text, sizeof text, device()));
-  EXPECT_NE(std::string(text).find("compute capability 8.0"), std::string::npos) << text;
-  EXPECT_NE(std::string(rl_build_info()).find("emulated"), std::string::npos) << rl_build_info();
+  EXPECT_NE(std::string(text).find("compute capability "), std::string::npos) << text;
+  EXPECT_NE(std::string(rl_build_info()).find(backend()), std::string::npos) << rl_build_info();
 }
 
 TEST(CudaDevice, SaysWhatToDoWithoutADriver) {
   rl_device d = 0;
-  setenv("RLHF4J_CUDA_DRIVER", "libcuda-that-is-not-there.so", 1);
-  expect_error(rl_device_open(&d, "cuda", 0, 0), RL_UNSUPPORTED,
-               {"no NVIDIA driver on this machine", "install the driver"});
-  setenv("RLHF4J_CUDA_DRIVER", "libm.so.6", 1);  // a library without the functions
-  expect_error(rl_device_open(&d, "cuda", 0, 0), RL_UNSUPPORTED, {"too old", "cuInit"});
-  unsetenv("RLHF4J_CUDA_DRIVER");
+  if (std::string(backend()) != "cuda") {  // whose driver this process has already
+    setenv("RLHF4J_CUDA_DRIVER", "libcuda-that-is-not-there.so", 1);
+    expect_error(rl_device_open(&d, "cuda", 0, 0), RL_UNSUPPORTED,
+                 {"no NVIDIA driver on this machine", "install the driver"});
+    setenv("RLHF4J_CUDA_DRIVER", "libm.so.6", 1);  // a library without the functions
+    expect_error(rl_device_open(&d, "cuda", 0, 0), RL_UNSUPPORTED, {"too old", "cuInit"});
+    unsetenv("RLHF4J_CUDA_DRIVER");
+  }
   expect_error(rl_device_open(&d, "cuda", -1, 0), RL_INVALID_ARGUMENT, {"index", "-1"});
-  expect_error(rl_device_open(&d, "emulated", 1, 0), RL_UNSUPPORTED, {"index", "0 to 0", "1"});
-  expect_error(rl_device_open(&d, "../cuda", 0, 0), RL_UNSUPPORTED, {"backend", "cpu, cuda, emulated"});
+  expect_error(rl_device_open(&d, backend(), 999, 0), RL_UNSUPPORTED, {"index", "0 to ", "999"});
+  expect_error(rl_device_open(&d, "../cuda", 0, 0), RL_UNSUPPORTED, {"backend", "cpu, cuda"});
 }
 
 }  // namespace

@@ -2,7 +2,6 @@ package org.rlhf4j.benchmarks;
 
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.Param;
-import org.openjdk.jmh.annotations.Setup;
 import org.rlhf4j.tensor.AdamWConfig;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Kernels;
@@ -21,8 +20,8 @@ public class AdamWBenchmark extends OpBenchmark {
   private Tensor grad;
   private Tensor norm;
 
-  @Setup
-  public void setUp() {
+  @Override
+  void setUp() {
     param = filled(0.5);
     m = filled(0.001);
     v = filled(0.0001);
@@ -38,13 +37,19 @@ public class AdamWBenchmark extends OpBenchmark {
 
   @Benchmark
   public void gradNorm(Work work) {
-    Kernels.gradNorm(norm, grad);
-    work.bytes += grad.bytes();
+    repeat(
+        () -> {
+          Kernels.gradNorm(norm, grad);
+          work.bytes += grad.bytes();
+        });
   }
 
   @Benchmark
   public void step(Work work) {
-    Kernels.adamw(param, m, v, grad, norm, config);
-    work.bytes += bytes(grad, param, param, m, m, v, v);
+    repeat(
+        () -> {
+          Kernels.adamw(param, m, v, grad, norm, config);
+          work.bytes += bytes(grad, param, param, m, m, v, v);
+        });
   }
 }

@@ -3,7 +3,6 @@ package org.rlhf4j.benchmarks;
 import java.util.stream.IntStream;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.Param;
-import org.openjdk.jmh.annotations.Setup;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.Tensor;
@@ -27,8 +26,8 @@ public class AttentionDecodeBenchmark extends OpBenchmark {
   private Tensor slots;
   private Tensor lengths;
 
-  @Setup
-  public void setUp() {
+  @Override
+  void setUp() {
     q = random(dtype, 2, HEADS, HEAD_SIZE);
     o = scope.allocate(dtype, 2, HEADS, HEAD_SIZE);
     int tokens = page == 0 ? length : page;
@@ -41,8 +40,12 @@ public class AttentionDecodeBenchmark extends OpBenchmark {
 
   @Benchmark
   public void decode(Work work) {
-    Kernels.attentionDecode(o, q, k, v, slots, lengths, (float) (1 / Math.sqrt(HEAD_SIZE)), 0);
-    work.flops += 2L * 4 * HEADS * HEAD_SIZE * length;
-    work.bytes += 2 * bytes(k, v) * length / (k.size(0) * k.size(1));
+    repeat(
+        () -> {
+          Kernels.attentionDecode(
+              o, q, k, v, slots, lengths, (float) (1 / Math.sqrt(HEAD_SIZE)), 0);
+          work.flops += 2L * 4 * HEADS * HEAD_SIZE * length;
+          work.bytes += 2 * bytes(k, v) * length / (k.size(0) * k.size(1));
+        });
   }
 }

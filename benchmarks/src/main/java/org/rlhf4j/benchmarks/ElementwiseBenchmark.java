@@ -2,7 +2,6 @@ package org.rlhf4j.benchmarks;
 
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.Param;
-import org.openjdk.jmh.annotations.Setup;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.Tensor;
@@ -28,8 +27,8 @@ public class ElementwiseBenchmark extends OpBenchmark {
   private Tensor table;
   private Tensor ids;
 
-  @Setup
-  public void setUp() {
+  @Override
+  void setUp() {
     x = random(dtype, ROWS, HIDDEN);
     y = scope.allocate(dtype, ROWS, HIDDEN);
     gradX = scope.zeros(dtype, ROWS, HIDDEN);
@@ -49,67 +48,100 @@ public class ElementwiseBenchmark extends OpBenchmark {
 
   @Benchmark
   public void rmsNorm(Work work) {
-    Kernels.rmsNorm(y, x, norm, 1e-5f);
-    work.bytes += bytes(x, y);
+    repeat(
+        () -> {
+          Kernels.rmsNorm(y, x, norm, 1e-5f);
+          work.bytes += bytes(x, y);
+        });
   }
 
   @Benchmark
   public void rmsNormBackward(Work work) {
-    Kernels.rmsNormBackward(gradX, null, y, x, norm, 1e-5f);
-    work.bytes += bytes(gradX, y, x);
+    repeat(
+        () -> {
+          Kernels.rmsNormBackward(gradX, null, y, x, norm, 1e-5f);
+          work.bytes += bytes(gradX, y, x);
+        });
   }
 
   @Benchmark
   public void layerNorm(Work work) {
-    Kernels.layerNorm(y, x, norm, norm, 1e-5f);
-    work.bytes += bytes(x, y);
+    repeat(
+        () -> {
+          Kernels.layerNorm(y, x, norm, norm, 1e-5f);
+          work.bytes += bytes(x, y);
+        });
   }
 
   @Benchmark
   public void layerNormBackward(Work work) {
-    Kernels.layerNormBackward(gradX, null, null, y, x, norm, 1e-5f);
-    work.bytes += bytes(gradX, y, x);
+    repeat(
+        () -> {
+          Kernels.layerNormBackward(gradX, null, null, y, x, norm, 1e-5f);
+          work.bytes += bytes(gradX, y, x);
+        });
   }
 
   @Benchmark
   public void geluTanh(Work work) {
-    Kernels.geluTanh(inner, gate, null);
-    work.bytes += bytes(inner, gate);
+    repeat(
+        () -> {
+          Kernels.geluTanh(inner, gate, null);
+          work.bytes += bytes(inner, gate);
+        });
   }
 
   @Benchmark
   public void geluTanhBackward(Work work) {
-    Kernels.geluTanhBackward(gradGate, null, inner, gate, null);
-    work.bytes += bytes(inner, gate, gradGate);
+    repeat(
+        () -> {
+          Kernels.geluTanhBackward(gradGate, null, inner, gate, null);
+          work.bytes += bytes(inner, gate, gradGate);
+        });
   }
 
   @Benchmark
   public void swiglu(Work work) {
-    Kernels.swiglu(inner, gate, up);
-    work.bytes += bytes(inner, gate, up);
+    repeat(
+        () -> {
+          Kernels.swiglu(inner, gate, up);
+          work.bytes += bytes(inner, gate, up);
+        });
   }
 
   @Benchmark
   public void swigluBackward(Work work) {
-    Kernels.swigluBackward(gradGate, gradUp, inner, gate, up);
-    work.bytes += bytes(inner, gate, up, gradGate, gradUp);
+    repeat(
+        () -> {
+          Kernels.swigluBackward(gradGate, gradUp, inner, gate, up);
+          work.bytes += bytes(inner, gate, up, gradGate, gradUp);
+        });
   }
 
   @Benchmark
   public void rope(Work work) {
-    Kernels.rope(q, q, angles, false);
-    work.bytes += bytes(q, q, angles);
+    repeat(
+        () -> {
+          Kernels.rope(q, q, angles, false);
+          work.bytes += bytes(q, q, angles);
+        });
   }
 
   @Benchmark
   public void add(Work work) {
-    Kernels.add(y, x, gradX);
-    work.bytes += bytes(y, x, gradX);
+    repeat(
+        () -> {
+          Kernels.add(y, x, gradX);
+          work.bytes += bytes(y, x, gradX);
+        });
   }
 
   @Benchmark
   public void embedding(Work work) {
-    Kernels.embedding(y, table, ids);
-    work.bytes += bytes(y, y);
+    repeat(
+        () -> {
+          Kernels.embedding(y, table, ids);
+          work.bytes += bytes(y, y);
+        });
   }
 }

@@ -2,7 +2,6 @@ package org.rlhf4j.benchmarks;
 
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.Param;
-import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.TearDown;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Kernels;
@@ -35,8 +34,8 @@ public class HeadBenchmark extends OpBenchmark {
   private Tensor loss;
   private Tensor logits;
 
-  @Setup
-  public void setUp() {
+  @Override
+  void setUp() {
     weight = Weight.pack(randomUpTo(0.05, dtype, VOCABULARY, HIDDEN));
     x = random(dtype, ROWS, HIDDEN);
     xRef = random(dtype, ROWS, HIDDEN);
@@ -58,40 +57,59 @@ public class HeadBenchmark extends OpBenchmark {
 
   @Benchmark
   public void logprob(Work work) {
-    Kernels.headLogprob(logp, entropy, lse, x, weight, targets, 1);
-    work.flops += PRODUCT;
+    repeat(
+        () -> {
+          Kernels.headLogprob(logp, entropy, lse, x, weight, targets, 1);
+          work.flops += PRODUCT;
+        });
   }
 
   @Benchmark
   public void logprobBackward(Work work) {
-    Kernels.headLogprobBackward(gradX, null, gradOut, null, x, weight, targets, lse, null, 1);
-    work.flops += 2 * PRODUCT;
+    repeat(
+        () -> {
+          Kernels.headLogprobBackward(gradX, null, gradOut, null, x, weight, targets, lse, null, 1);
+          work.flops += 2 * PRODUCT;
+        });
   }
 
   @Benchmark
   public void crossEntropy(Work work) {
-    Kernels.headCrossEntropy(loss, gradX, null, x, weight, targets, 1f / ROWS);
-    work.flops += 2 * PRODUCT;
+    repeat(
+        () -> {
+          Kernels.headCrossEntropy(loss, gradX, null, x, weight, targets, 1f / ROWS);
+          work.flops += 2 * PRODUCT;
+        });
   }
 
   @Benchmark
   public void fullKl(Work work) {
-    Kernels.headFullKl(kl, klLse, lseRef, x, weight, xRef, weight, 1);
-    work.flops += 2 * PRODUCT;
+    repeat(
+        () -> {
+          Kernels.headFullKl(kl, klLse, lseRef, x, weight, xRef, weight, 1);
+          work.flops += 2 * PRODUCT;
+        });
   }
 
   @Benchmark
   public void fullKlBackward(Work work) {
-    Kernels.headFullKlBackward(gradX, null, gradOut, x, weight, xRef, weight, klLse, lseRef, kl, 1);
-    work.flops += 3 * PRODUCT;
+    repeat(
+        () -> {
+          Kernels.headFullKlBackward(
+              gradX, null, gradOut, x, weight, xRef, weight, klLse, lseRef, kl, 1);
+          work.flops += 3 * PRODUCT;
+        });
   }
 
   /** Two rows. */
   @Benchmark
   public void logits(Work work) {
-    Kernels.linear(logits, x.rows(0, 2), weight, null, false);
-    work.flops += 4L * HIDDEN * VOCABULARY;
-    work.bytes += (long) HIDDEN * VOCABULARY * dtype.bytes() + logits.bytes();
+    repeat(
+        () -> {
+          Kernels.linear(logits, x.rows(0, 2), weight, null, false);
+          work.flops += 4L * HIDDEN * VOCABULARY;
+          work.bytes += (long) HIDDEN * VOCABULARY * dtype.bytes() + logits.bytes();
+        });
   }
 
   @TearDown

@@ -2,7 +2,6 @@ package org.rlhf4j.benchmarks;
 
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.Param;
-import org.openjdk.jmh.annotations.Setup;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.Tensor;
@@ -25,8 +24,8 @@ public class LinearBackwardBenchmark extends OpBenchmark {
   private Tensor gradY;
   private Tensor gradW;
 
-  @Setup
-  public void setUp() {
+  @Override
+  void setUp() {
     weight = Weight.pack(random(dtype, 2 * INNER, HIDDEN));
     x = random(dtype, rows, HIDDEN);
     gradX = scope.allocate(dtype, rows, HIDDEN);
@@ -36,13 +35,19 @@ public class LinearBackwardBenchmark extends OpBenchmark {
 
   @Benchmark
   public void input(Work work) {
-    Kernels.linearBackwardInput(gradX, gradY, weight, false);
-    work.flops += 2 * rows * weight.in() * weight.out();
+    repeat(
+        () -> {
+          Kernels.linearBackwardInput(gradX, gradY, weight, false);
+          work.flops += 2 * rows * weight.in() * weight.out();
+        });
   }
 
   @Benchmark
   public void weight(Work work) {
-    Kernels.linearBackwardWeight(gradW, null, gradY, x);
-    work.flops += 2 * rows * weight.in() * weight.out();
+    repeat(
+        () -> {
+          Kernels.linearBackwardWeight(gradW, null, gradY, x);
+          work.flops += 2 * rows * weight.in() * weight.out();
+        });
   }
 }

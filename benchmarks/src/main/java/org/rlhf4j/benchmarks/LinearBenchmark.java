@@ -2,7 +2,6 @@ package org.rlhf4j.benchmarks;
 
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.Param;
-import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.TearDown;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Kernels;
@@ -29,8 +28,8 @@ public class LinearBenchmark extends OpBenchmark {
   private Tensor y;
   private int next;
 
-  @Setup
-  public void setUp() {
+  @Override
+  void setUp() {
     int in = matrix.equals("down") ? INNER : HIDDEN;
     int out = matrix.equals("down") ? HIDDEN : 2 * INNER;
     Tensor w = random(dtype, out, in);
@@ -43,10 +42,13 @@ public class LinearBenchmark extends OpBenchmark {
 
   @Benchmark
   public void forward(Work work) {
-    Weight w = weights[next++ % LAYERS];
-    Kernels.linear(y, x, w, null, false);
-    work.flops += 2 * rows * w.in() * w.out();
-    work.bytes += w.in() * w.out() * dtype.bytes() + bytes(x, y);
+    repeat(
+        () -> {
+          Weight w = weights[next++ % LAYERS];
+          Kernels.linear(y, x, w, null, false);
+          work.flops += 2 * rows * w.in() * w.out();
+          work.bytes += w.in() * w.out() * dtype.bytes() + bytes(x, y);
+        });
   }
 
   @TearDown

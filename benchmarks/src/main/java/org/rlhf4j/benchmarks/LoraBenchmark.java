@@ -3,7 +3,6 @@ package org.rlhf4j.benchmarks;
 import java.util.List;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.Param;
-import org.openjdk.jmh.annotations.Setup;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Dropout;
 import org.rlhf4j.tensor.Kernels;
@@ -27,8 +26,8 @@ public class LoraBenchmark extends OpBenchmark {
   private Tensor gradY;
   private List<LoraSegment> segments;
 
-  @Setup
-  public void setUp() {
+  @Override
+  void setUp() {
     x = random(dtype, rows, HIDDEN);
     y = scope.zeros(dtype, rows, 2 * INNER).columns(INNER, 2 * INNER);
     h = random(DType.F32, rows, RANK);
@@ -43,15 +42,21 @@ public class LoraBenchmark extends OpBenchmark {
 
   @Benchmark
   public void forward(Work work) {
-    Kernels.lora(y, h, x, segments, Dropout.NONE);
-    work.flops += 2L * rows * RANK * (HIDDEN + INNER);
-    work.bytes += 4L * RANK * (HIDDEN + INNER) + bytes(x, y, y);
+    repeat(
+        () -> {
+          Kernels.lora(y, h, x, segments, Dropout.NONE);
+          work.flops += 2L * rows * RANK * (HIDDEN + INNER);
+          work.bytes += 4L * RANK * (HIDDEN + INNER) + bytes(x, y, y);
+        });
   }
 
   @Benchmark
   public void backward(Work work) {
-    Kernels.loraBackward(gradX, gradY, x, h, segments, Dropout.NONE);
-    work.flops += 4L * rows * RANK * (HIDDEN + INNER);
-    work.bytes += 12L * RANK * (HIDDEN + INNER) + bytes(x, gradX, gradX, gradY);
+    repeat(
+        () -> {
+          Kernels.loraBackward(gradX, gradY, x, h, segments, Dropout.NONE);
+          work.flops += 4L * rows * RANK * (HIDDEN + INNER);
+          work.bytes += 12L * RANK * (HIDDEN + INNER) + bytes(x, gradX, gradX, gradY);
+        });
   }
 }

@@ -2,24 +2,30 @@ package org.rlhf4j.benchmarks;
 
 import java.lang.management.ManagementFactory;
 import java.time.LocalDate;
+import java.util.Collection;
 import java.util.Locale;
+import java.util.stream.Collectors;
 import org.rlhf4j.tensor.Device;
 
 /**
  * Where and when it was measured.
  *
- * @param device processor, instruction set and threads
+ * @param device each device's own description
  * @param load the load average before the first benchmark; negative where the system does not tell
  */
 record Machine(String device, int processors, double load, String javaVm, LocalDate date) {
-  static Machine now() {
-    try (Device device = OpBenchmark.openDevice()) {
-      return new Machine(
-          device.describe(),
-          Runtime.getRuntime().availableProcessors(),
-          ManagementFactory.getOperatingSystemMXBean().getSystemLoadAverage(),
-          System.getProperty("java.vm.name") + " " + System.getProperty("java.vm.version"),
-          LocalDate.now());
+  static Machine now(Collection<String> devices) {
+    return new Machine(
+        devices.stream().map(Machine::describe).collect(Collectors.joining("; ")),
+        Runtime.getRuntime().availableProcessors(),
+        ManagementFactory.getOperatingSystemMXBean().getSystemLoadAverage(),
+        System.getProperty("java.vm.name") + " " + System.getProperty("java.vm.version"),
+        LocalDate.now());
+  }
+
+  private static String describe(String name) {
+    try (Device device = OpBenchmark.open(name)) {
+      return device.describe();
     }
   }
 

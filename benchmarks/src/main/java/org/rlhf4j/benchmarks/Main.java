@@ -33,9 +33,15 @@ public final class Main {
       new Runner(options).list();
       return;
     }
-    Machine machine = Machine.now();
+    Machine machine = Machine.now(options.getParameter("device").orElse(List.of("cpu")));
+    int calls = calls(options.getParameter("calls").orElse(List.of("1")));
     Collection<RunResult> results =
-        new Runner(new OptionsBuilder().parent(options).jvmArgsPrepend(forkArguments()).build())
+        new Runner(
+                new OptionsBuilder()
+                    .parent(options)
+                    .operationsPerInvocation(calls)
+                    .jvmArgsPrepend(forkArguments())
+                    .build())
             .run();
     if (results.isEmpty()) {
       System.err.println("no benchmark matched");
@@ -47,6 +53,14 @@ public final class Main {
     Path table = Path.of(System.getProperty("benchmarks.table", "benchmarks/RESULTS.md"));
     Files.writeString(table, ResultTable.of(results, machine));
     System.out.println(json + "\n" + table);
+  }
+
+  /** A time is of one call, so JMH has to know of how many it measures. */
+  private static int calls(Collection<String> given) throws CommandLineOptionException {
+    if (given.size() != 1) {
+      throw new CommandLineOptionException("-p calls: expected one number, found " + given);
+    }
+    return Integer.parseInt(given.iterator().next());
   }
 
   /** Forks are their own processes: they need what this one was told. */

@@ -3,7 +3,6 @@ package org.rlhf4j.benchmarks;
 import java.util.List;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.Param;
-import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.TearDown;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Kernels;
@@ -43,8 +42,8 @@ public class Nf4LinearBenchmark extends OpBenchmark {
   private long weightBytes;
   private int next;
 
-  @Setup
-  public void setUp() {
+  @Override
+  void setUp() {
     String[] sizes = matrix.split("x");
     long out = Long.parseLong(sizes[0]);
     long in = Long.parseLong(sizes[1]);
@@ -63,14 +62,20 @@ public class Nf4LinearBenchmark extends OpBenchmark {
 
   @Benchmark
   public void forward(Work work) {
-    Kernels.linear(y, x, weights[next++ % weights.length], null, false);
-    count(work);
+    repeat(
+        () -> {
+          Kernels.linear(y, x, weights[next++ % weights.length], null, false);
+          count(work);
+        });
   }
 
   @Benchmark
   public void backward(Work work) {
-    Kernels.linearBackwardInput(x, y, weights[next++ % weights.length], false);
-    count(work);
+    repeat(
+        () -> {
+          Kernels.linearBackwardInput(x, y, weights[next++ % weights.length], false);
+          count(work);
+        });
   }
 
   private void count(Work work) {

@@ -2,7 +2,6 @@ package org.rlhf4j.benchmarks;
 
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.Param;
-import org.openjdk.jmh.annotations.Setup;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.Nf4;
@@ -19,8 +18,8 @@ public class Nf4QuantizeBenchmark extends OpBenchmark {
   private Tensor w;
   private Nf4 four;
 
-  @Setup
-  public void setUp() {
+  @Override
+  void setUp() {
     w = random(dtype, 4096, 4096);
     four = Nf4.allocate(scope, 4096, 4096, doubleQuantised);
     Kernels.nf4Quantize(four, w);
@@ -28,13 +27,19 @@ public class Nf4QuantizeBenchmark extends OpBenchmark {
 
   @Benchmark
   public void quantize(Work work) {
-    Kernels.nf4Quantize(four, w);
-    work.bytes += w.bytes() + four.bytes();
+    repeat(
+        () -> {
+          Kernels.nf4Quantize(four, w);
+          work.bytes += w.bytes() + four.bytes();
+        });
   }
 
   @Benchmark
   public void dequantize(Work work) {
-    Kernels.nf4Dequantize(w, four);
-    work.bytes += w.bytes() + four.bytes();
+    repeat(
+        () -> {
+          Kernels.nf4Dequantize(w, four);
+          work.bytes += w.bytes() + four.bytes();
+        });
   }
 }

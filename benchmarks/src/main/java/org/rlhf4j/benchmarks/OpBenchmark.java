@@ -8,7 +8,9 @@ import org.openjdk.jmh.annotations.Fork;
 import org.openjdk.jmh.annotations.Measurement;
 import org.openjdk.jmh.annotations.Mode;
 import org.openjdk.jmh.annotations.OutputTimeUnit;
+import org.openjdk.jmh.annotations.Param;
 import org.openjdk.jmh.annotations.Scope;
+import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
@@ -36,20 +38,50 @@ public abstract class OpBenchmark {
   static final int INNER = 1536;
   static final int VOCABULARY = 49152;
 
-  final Device device = openDevice();
-  final org.rlhf4j.tensor.Scope scope = device.scope();
+  /** {@code -p device=cuda}. */
+  @Param("cpu")
+  String device;
+
+  /**
+   * Calls of the op before the device is waited for, all of them measured: on a GPU more than one
+   * hide what a launch and the waiting cost, as in training. {@link Main} tells JMH to divide.
+   */
+  @Param("1")
+  int calls;
+
+  private Device opened;
+  org.rlhf4j.tensor.Scope scope;
   private final SplittableRandom random = new SplittableRandom(1);
 
-  /** {@code -Drlhf4j.device} and {@code -Drlhf4j.threads}; else the CPU with all of its cores. */
-  static Device openDevice() {
-    return Device.open(
-        System.getProperty("rlhf4j.device", "cpu"), 0, Integer.getInteger("rlhf4j.threads", 0));
+  /** The device of that name; {@code -Drlhf4j.threads} of the CPU, else all cores. */
+  static Device open(String name) {
+    return Device.named(name, Integer.getInteger("rlhf4j.threads", 0));
   }
+
+  @Setup
+  public void open() {
+    opened = open(device);
+    scope = opened.scope();
+    setUp();
+  }
+
+  /** Makes the tensors. The device is open, the parameters are set. */
+  abstract void setUp();
 
   @TearDown
   public void close() {
     scope.close();
-    device.close();
+    opened.close();
+  }
+
+  /**
+   * What is measured: {@code op} as many times as {@link #calls} says, until the device is done.
+   */
+  final void repeat(Runnable op) {
+    for (int i = 0; i < calls; i++) {
+      op.run();
+    }
+    opened.synchronize();
   }
 
   /** Values from ±1, the same in every run. */
@@ -67,7 +99,7 @@ public abstract class OpBenchmark {
     if (dtype == DType.F32) {
       return y.copyFrom(values);
     }
-    try (org.rlhf4j.tensor.Scope staging = device.scope()) {
+    try (org.rlhf4j.tensor.Scope staging = opened.scope()) {
       Kernels.copy(y, staging.allocate(DType.F32, shape).copyFrom(values));
     }
     return y;

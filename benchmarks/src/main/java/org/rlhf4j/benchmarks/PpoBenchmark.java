@@ -1,7 +1,6 @@
 package org.rlhf4j.benchmarks;
 
 import org.openjdk.jmh.annotations.Benchmark;
-import org.openjdk.jmh.annotations.Setup;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.PpoLossConfig;
@@ -22,8 +21,8 @@ public class PpoBenchmark extends OpBenchmark {
   private Tensor stats;
   private Tensor cuSeqlens;
 
-  @Setup
-  public void setUp() {
+  @Override
+  void setUp() {
     a = random(DType.F32, TOKENS);
     b = random(DType.F32, TOKENS);
     c = random(DType.F32, TOKENS);
@@ -40,19 +39,28 @@ public class PpoBenchmark extends OpBenchmark {
 
   @Benchmark
   public void gae(Work work) {
-    Kernels.gae(out, out2, a, b, cuSeqlens, 1, 0.95f);
-    work.bytes += bytes(out, out2, a, b);
+    repeat(
+        () -> {
+          Kernels.gae(out, out2, a, b, cuSeqlens, 1, 0.95f);
+          work.bytes += bytes(out, out2, a, b);
+        });
   }
 
   @Benchmark
   public void whiten(Work work) {
-    Kernels.whiten(out, a, true);
-    work.bytes += bytes(out, a);
+    repeat(
+        () -> {
+          Kernels.whiten(out, a, true);
+          work.bytes += bytes(out, a);
+        });
   }
 
   @Benchmark
   public void loss(Work work) {
-    Kernels.ppoLoss(stats, out, out2, a, b, c, d, a, b, config);
-    work.bytes += bytes(out, out2, a, b, c, d, a, b);
+    repeat(
+        () -> {
+          Kernels.ppoLoss(stats, out, out2, a, b, c, d, a, b, config);
+          work.bytes += bytes(out, out2, a, b, c, d, a, b);
+        });
   }
 }

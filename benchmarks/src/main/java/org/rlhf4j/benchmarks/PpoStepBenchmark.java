@@ -75,7 +75,11 @@ public class PpoStepBenchmark {
   @Param("BF16")
   DType dtype;
 
-  private Device device;
+  /** {@code -p device=cuda}. */
+  @Param("cpu")
+  String device;
+
+  private Device opened;
   private CausalLm base;
   private Policy policy;
   private RewardModel reward;
@@ -94,7 +98,7 @@ public class PpoStepBenchmark {
 
   @Setup
   public void setUp() {
-    device = OpBenchmark.openDevice();
+    opened = OpBenchmark.open(device);
     base = model();
     PpoConfig config =
         PpoConfig.defaults()
@@ -124,10 +128,10 @@ public class PpoStepBenchmark {
   private CausalLm model() {
     String file = System.getProperty("rlhf4j.smollm2", "");
     if (file.isEmpty()) {
-      return CausalLm.frozen(device, SMOLLM2_135M, dtype, CausalLm.syntheticWeights(SMOLLM2_135M));
+      return CausalLm.frozen(opened, SMOLLM2_135M, dtype, CausalLm.syntheticWeights(SMOLLM2_135M));
     }
     try (ModelFiles files = ModelFiles.open(Path.of(file))) {
-      return CausalLm.frozen(device, Families.config(files.config(), file), dtype, files::tensor);
+      return CausalLm.frozen(opened, Families.config(files.config(), file), dtype, files::tensor);
     }
   }
 
@@ -137,7 +141,7 @@ public class PpoStepBenchmark {
     parts.rolloutMillis = 1e3 * (double) metrics.get("time/rollout");
     parts.scoreMillis = 1e3 * (double) metrics.get("time/score");
     parts.updateMillis = 1e3 * (double) metrics.get("time/update");
-    parts.devicePeakMiB = device.memory().peak() / 0x1p20;
+    parts.devicePeakMiB = opened.memory().peak() / 0x1p20;
     parts.residentPeakMiB = residentPeakMiB();
     return metrics;
   }
@@ -161,6 +165,6 @@ public class PpoStepBenchmark {
     policy.adapter().close();
     reward.adapter().close();
     base.close();
-    device.close();
+    opened.close();
   }
 }

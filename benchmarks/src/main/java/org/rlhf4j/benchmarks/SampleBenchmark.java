@@ -1,7 +1,6 @@
 package org.rlhf4j.benchmarks;
 
 import org.openjdk.jmh.annotations.Benchmark;
-import org.openjdk.jmh.annotations.Setup;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.SampleConfig;
@@ -14,8 +13,8 @@ public class SampleBenchmark extends OpBenchmark {
   private Tensor streams;
   private Tensor steps;
 
-  @Setup
-  public void setUp() {
+  @Override
+  void setUp() {
     logits = randomUpTo(10, DType.F32, 2, VOCABULARY);
     ids = scope.allocate(DType.I32, 2);
     streams = scope.of(0, 1);
@@ -23,8 +22,11 @@ public class SampleBenchmark extends OpBenchmark {
   }
 
   private void sample(Work work, SampleConfig config) {
-    Kernels.sample(ids, null, logits, streams, steps, null, null, config);
-    work.bytes += logits.bytes();
+    repeat(
+        () -> {
+          Kernels.sample(ids, null, logits, streams, steps, null, null, config);
+          work.bytes += logits.bytes();
+        });
   }
 
   @Benchmark

@@ -8,7 +8,8 @@ public final class CommonOptions extends OutputOptions {
       names = "--device",
       paramLabel = "cpu|cuda[:N]|auto",
       defaultValue = "auto",
-      description = "where to compute (default: ${DEFAULT-VALUE})")
+      description =
+          "where to compute; auto: the first GPU, else the CPU (default: ${DEFAULT-VALUE})")
   String device = "auto";
 
   @Option(

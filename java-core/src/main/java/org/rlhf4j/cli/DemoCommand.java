@@ -43,6 +43,7 @@ final class DemoCommand implements Callable<Integer> {
     long began = System.nanoTime();
     DemoResult result;
     try (Device device = Devices.open(common.device, common.threads)) {
+      say("device: " + device + ", " + device.describe());
       Demo.Options options = new Demo.Options(folder, quick, common.seed, Version.versions());
       Progress progress = new Progress(common.quiet);
       result = new Demo(options, device, progress, this::say).run();

@@ -6,7 +6,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import org.rlhf4j.bindings.Native;
-import org.rlhf4j.bindings.NativeException;
 import org.rlhf4j.tensor.Device;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -25,7 +24,7 @@ final class DoctorCommand implements Callable<Integer> {
     Map<String, Object> document = new LinkedHashMap<>();
     document.put("java", System.getProperty("java.runtime.version"));
     document.put("native", Native.buildInfo());
-    document.put("cuda", cuda());
+    document.put("cuda", Version.cuda());
     List<Map<String, Object>> tests = new ArrayList<>();
     boolean fine = true;
     try (Device device = Devices.open(common.device, common.threads)) {
@@ -51,14 +50,5 @@ final class DoctorCommand implements Callable<Integer> {
       Output.json(document);
     }
     return fine ? 0 : Main.FAILED;
-  }
-
-  /** The first GPU, or why there is none. */
-  private static String cuda() {
-    try (Device device = Device.open("cuda", 0, 0)) {
-      return device.describe();
-    } catch (NativeException e) {
-      return "not available: " + e.getMessage();
-    }
   }
 }

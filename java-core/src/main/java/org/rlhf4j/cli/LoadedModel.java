@@ -15,6 +15,7 @@ import org.rlhf4j.nn.ModelConfig;
 import org.rlhf4j.nn.Policy;
 import org.rlhf4j.nn.RewardModel;
 import org.rlhf4j.nn.families.Families;
+import org.rlhf4j.report.Log;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
 import org.rlhf4j.tokenizer.Tokenizer;
@@ -90,13 +91,16 @@ final class LoadedModel implements AutoCloseable {
 
   /** Loads what a stage's configuration names. */
   static LoadedModel open(StageConfig config, boolean trainable) {
-    return open(
-        config.paths().requiredModel(),
-        config.runtime().device(),
-        config.runtime().threads(),
-        config.runtime().precision().name().toLowerCase(java.util.Locale.ROOT),
-        config.runtime().quantization(),
-        trainable);
+    LoadedModel model =
+        open(
+            config.paths().requiredModel(),
+            config.runtime().device(),
+            config.runtime().threads(),
+            config.runtime().precision().name().toLowerCase(java.util.Locale.ROOT),
+            config.runtime().quantization(),
+            trainable);
+    Log.of(LoadedModel.class).info("device: {}, {}", model.device, model.device.describe());
+    return model;
   }
 
   /** auto: f32 for checkpoints that are stored so, bf16 for all others. */

@@ -2,6 +2,7 @@ package org.rlhf4j.cli;
 
 import java.util.Map;
 import org.rlhf4j.bindings.Native;
+import org.rlhf4j.bindings.NativeException;
 import org.rlhf4j.tensor.Device;
 import picocli.CommandLine.IVersionProvider;
 
@@ -22,7 +23,7 @@ final class Version implements IVersionProvider {
 
   @Override
   public String[] getVersion() {
-    try (Device device = Device.best()) {
+    try (Device cpu = Device.cpu(0)) {
       return new String[] {
         "rlhf4j " + PROJECT,
         "Java "
@@ -30,8 +31,18 @@ final class Version implements IVersionProvider {
             + ", "
             + System.getProperty("java.vm.name"),
         Native.buildInfo(),
-        "cpu: " + device.describe()
+        "cpu: " + cpu.describe(),
+        "cuda: " + cuda()
       };
+    }
+  }
+
+  /** The first GPU, or why there is none. */
+  static String cuda() {
+    try (Device device = Device.named("cuda", 0)) {
+      return device.describe();
+    } catch (NativeException e) {
+      return "not available: " + e.getMessage();
     }
   }
 }

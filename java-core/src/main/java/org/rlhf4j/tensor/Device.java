@@ -2,11 +2,16 @@ package org.rlhf4j.tensor;
 
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.rlhf4j.bindings.Native;
+import org.rlhf4j.bindings.NativeException;
 import org.rlhf4j.bindings.c.Rlhf4j;
 
 /** A compute device. Closing it gives back everything that was allocated on it. */
 public final class Device implements AutoCloseable {
+  private static final Pattern NAME = Pattern.compile("([a-z]+(?:-[a-z]+)*)(?::(\\d{1,3}))?");
+
   private final long handle;
   private final String name;
   private boolean open = true;
@@ -16,9 +21,18 @@ public final class Device implements AutoCloseable {
     this.name = name;
   }
 
-  /** The best device of this machine, with all of its cores. */
+  /**
+   * The first GPU, where there is one that this build can use; else the CPU with all of its cores.
+   */
   public static Device best() {
-    return cpu(0);
+    try {
+      return open("cuda", 0, 0);
+    } catch (NativeException e) {
+      if (e.status() == NativeException.Status.UNSUPPORTED) {
+        return cpu(0);
+      }
+      throw e;
+    }
   }
 
   /** The CPU. threads 0: all cores. */
@@ -27,9 +41,25 @@ public final class Device implements AutoCloseable {
   }
 
   /**
+   * Opens the device that is called {@code name}: {@code cpu}, {@code cuda} (which is {@code
+   * cuda:0}), {@code cuda:1}, …
+   *
+   * @param threads of the CPU; 0: all cores
+   * @throws IllegalArgumentException if {@code name} is not of that form
+   * @throws NativeException if there is no such device; its message says what to do
+   */
+  public static Device named(String name, int threads) {
+    Matcher m = NAME.matcher(name);
+    if (!m.matches()) {
+      throw new IllegalArgumentException("expected cpu, cuda or cuda:N, found '" + name + "'");
+    }
+    return open(m.group(1), m.group(2) == null ? 0 : Integer.parseInt(m.group(2)), threads);
+  }
+
+  /**
    * Opens {@code backend:index}.
    *
-   * @throws org.rlhf4j.bindings.NativeException if there is no such backend or device
+   * @throws NativeException if there is no such backend or device
    */
   public static Device open(String backend, int index, int threads) {
     Native.load();

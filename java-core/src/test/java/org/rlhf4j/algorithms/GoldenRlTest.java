@@ -15,6 +15,7 @@ import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.tensor.Tensor;
 import org.rlhf4j.testing.Close;
 import org.rlhf4j.testing.Golden;
+import org.rlhf4j.testing.TestDevice;
 
 /**
  * The arithmetic of PPO and of the reward loss against values made in float64 and cross-checked
@@ -30,7 +31,7 @@ class GoldenRlTest {
   void open() {
     file = Golden.tensors("rl.safetensors");
     json = Golden.json("rl.json");
-    device = Device.cpu(2);
+    device = TestDevice.open();
     scope = device.scope();
   }
 

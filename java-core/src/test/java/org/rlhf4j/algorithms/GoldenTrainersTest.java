@@ -35,6 +35,7 @@ import org.rlhf4j.tensor.PpoLossStats;
 import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.testing.Close;
 import org.rlhf4j.testing.Golden;
+import org.rlhf4j.testing.TestDevice;
 
 /**
  * Whole training runs, step by step, against PyTorch with PEFT: every step's figures, and the
@@ -48,7 +49,7 @@ class GoldenTrainersTest {
   @BeforeEach
   void open() {
     files = ModelFiles.open(Golden.path("models/llama"));
-    device = Device.cpu(2);
+    device = TestDevice.open();
     base =
         CausalLm.frozen(
             device, Families.config(files.config(), "models/llama"), DType.F32, files::tensor);

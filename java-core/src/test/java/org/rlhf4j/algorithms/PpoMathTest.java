@@ -9,10 +9,11 @@ import org.rlhf4j.tensor.Device;
 import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.tensor.Tensor;
 import org.rlhf4j.testing.Close;
+import org.rlhf4j.testing.TestDevice;
 
 /** Two responses, of three tokens and of one, worked out by hand. */
 class PpoMathTest {
-  private final Device device = Device.cpu(1);
+  private final Device device = TestDevice.open();
   private final Scope scope = device.scope();
 
   @AfterEach

@@ -166,9 +166,9 @@ class BadInputTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"cuda", "cuda:7", "tpu"})
+  @ValueSource(strings = {"cuda:99", "cuda:1000", "tpu"})
   void devices(String device) throws IOException {
-    sft("--model", MODEL, "--device", device).refused("--device", device.replace(":7", ""));
+    sft("--model", MODEL, "--device", device).refused("--device", device.replaceFirst(":.*", ""));
     Ran.run("generate", "--model", MODEL, "--prompt", "a", "--device", device)
         .refused("--device", "cpu");
     Ran.run("doctor", "--device", device).refused("--device", "cpu");

@@ -6,18 +6,19 @@ import static org.junit.jupiter.api.Assumptions.assumeFalse;
 import static org.rlhf4j.cli.TrainingRuns.assertSame;
 
 import com.fasterxml.jackson.databind.JsonNode;
-import java.io.File;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.rlhf4j.json.Json;
+import org.rlhf4j.testing.TestDevice;
 
 /**
  * What only a process of its own shows: signals, exit codes, what is on file descriptor 1, and
@@ -28,6 +29,15 @@ class ProcessTest {
   @TempDir Path work;
 
   private Process start(List<Object> line, Object... more) throws IOException {
+    return start(work, Map.of(), line, more);
+  }
+
+  /**
+   * Starts the command line in a process whose streams are the files out and err of {@code work}.
+   */
+  static Process start(
+      Path work, Map<String, String> environment, List<Object> line, Object... more)
+      throws IOException {
     List<String> command = new ArrayList<>();
     command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
     command.add("--enable-native-access=ALL-UNNAMED");
@@ -38,14 +48,12 @@ class ProcessTest {
     }
     command.addAll(List.of("-cp", System.getProperty("java.class.path"), "org.rlhf4j.cli.Main"));
     Stream.concat(line.stream(), Stream.of(more)).map(String::valueOf).forEach(command::add);
-    return new ProcessBuilder(command)
-        .redirectOutput(file("out"))
-        .redirectError(file("err"))
-        .start();
-  }
-
-  private File file(String name) {
-    return work.resolve(name).toFile();
+    ProcessBuilder builder =
+        new ProcessBuilder(command)
+            .redirectOutput(work.resolve("out").toFile())
+            .redirectError(work.resolve("err").toFile());
+    builder.environment().putAll(environment);
+    return builder.start();
   }
 
   private String printed(String name) throws IOException {
@@ -73,7 +81,9 @@ class ProcessTest {
                     "--prompt",
                     "你好",
                     "--json",
-                    "--greedy"))
+                    "--greedy",
+                    "--device",
+                    TestDevice.name()))
             .waitFor());
     assertEquals(1, Json.MAPPER.readTree(printed("out")).get("sequences").size());
     assertEquals("", printed("err").replaceAll("(?m)^WARNING: .*\n", ""));

@@ -18,6 +18,7 @@ import java.util.stream.Stream;
 import org.rlhf4j.checkpoint.SafetensorsFile;
 import org.rlhf4j.json.Json;
 import org.rlhf4j.testing.Golden;
+import org.rlhf4j.testing.TestDevice;
 
 /** Small runs of every stage on golden's data, and what their folders are to hold. */
 final class TrainingRuns {
@@ -148,8 +149,16 @@ final class TrainingRuns {
   private static List<Object> line(String command, Path out, Object... more) {
     List<Object> line =
         new ArrayList<>(List.of(command, "--model", MODEL, "--out", out, "--threads", 2));
+    line.addAll(List.of("--device", TestDevice.name()));
     line.addAll(List.of(more));
     return line;
+  }
+
+  /** The same command line for another device. */
+  static List<Object> on(String device, List<Object> line) {
+    List<Object> moved = new ArrayList<>(line);
+    moved.set(moved.indexOf("--device") + 1, device);
+    return moved;
   }
 
   static Ran run(List<Object> line, Object... more) {
@@ -240,7 +249,8 @@ final class TrainingRuns {
     }
   }
 
-  private static List<ObjectNode> timeless(Path file) {
+  /** The lines of a JSON Lines file, less what is a time or speaks of it. */
+  static List<ObjectNode> timeless(Path file) {
     List<ObjectNode> found = lines(file);
     for (ObjectNode line : found) {
       line.remove("tokens_per_second");

@@ -17,6 +17,7 @@ import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.tensor.Tensor;
 import org.rlhf4j.tensor.Weight;
 import org.rlhf4j.testing.Close;
+import org.rlhf4j.testing.TestDevice;
 
 /**
  * Every op's backward against central differences of its forward. Values are f32, so the difference
@@ -28,7 +29,7 @@ class CentralDifferencesTest {
   private static final float STEP = 1e-2f;
   private static final double BOUND = 3e-3;
 
-  private final Device device = Device.cpu(2);
+  private final Device device = TestDevice.open();
   private final Scope scope = device.scope();
   private final SplittableRandom random = new SplittableRandom(11);
 

@@ -21,6 +21,7 @@ import org.rlhf4j.tensor.Tensor;
 import org.rlhf4j.tensor.Weight;
 import org.rlhf4j.testing.Close;
 import org.rlhf4j.testing.Golden;
+import org.rlhf4j.testing.TestDevice;
 
 /**
  * Every op, forward and backward, against values made with PyTorch in float64; in f32, and in bf16
@@ -29,7 +30,7 @@ import org.rlhf4j.testing.Golden;
 class GoldenOpsTest {
   /** One case: its tensors by name, brought to the device in a dtype. */
   private static final class Case implements AutoCloseable {
-    final Device device = Device.cpu(2);
+    final Device device = TestDevice.open();
     final Scope scope = device.scope();
     final SafetensorsFile file = Golden.tensors("ops.safetensors");
     final JsonNode attributes;

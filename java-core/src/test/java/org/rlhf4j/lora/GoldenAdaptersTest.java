@@ -44,6 +44,7 @@ import org.rlhf4j.tensor.Device;
 import org.rlhf4j.tensor.Tensor;
 import org.rlhf4j.testing.Close;
 import org.rlhf4j.testing.Golden;
+import org.rlhf4j.testing.TestDevice;
 
 /** Adapters that PEFT wrote: what they do to a model, and that ours look the same. */
 class GoldenAdaptersTest {
@@ -56,7 +57,7 @@ class GoldenAdaptersTest {
   @BeforeEach
   void open() {
     files = ModelFiles.open(Golden.path("models/llama"));
-    device = Device.cpu(2);
+    device = TestDevice.open();
     config = Families.config(files.config(), "models/llama");
     base = CausalLm.frozen(device, config, DType.F32, files::tensor);
   }

@@ -51,6 +51,7 @@ import org.rlhf4j.nn.families.Families;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
 import org.rlhf4j.testing.Close;
+import org.rlhf4j.testing.TestDevice;
 
 /** What PEFT made (src/test/resources/peft/generate.py), read and written by us. */
 class PeftTest {
@@ -66,7 +67,7 @@ class PeftTest {
   static void open() throws URISyntaxException {
     resources = Path.of(PeftTest.class.getResource("/peft").toURI());
     files = ModelFiles.open(resources.resolve("base"));
-    device = Device.cpu(2);
+    device = TestDevice.open();
     config = Families.config(files.config(), "base");
     base = CausalLm.frozen(device, config, DType.F32, files::tensor);
   }

@@ -33,6 +33,7 @@ import org.rlhf4j.nn.families.Families;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
 import org.rlhf4j.testing.Close;
+import org.rlhf4j.testing.TestDevice;
 
 /**
  * Families and options against transformers, on models that src/test/resources/families/generate.py
@@ -110,7 +111,7 @@ class FamiliesTest {
   @ValueSource(strings = {"gemma3", "phi3", "qwen2", "llama", "gpt2_bare"})
   void newModelsBeginNearUniform(String name) {
     try (ModelFiles files = ModelFiles.open(FOLDER.resolve(name));
-        Device device = Device.cpu(2);
+        Device device = TestDevice.open();
         CausalLm lm =
             CausalLm.initialised(device, Families.config(files.config(), name), DType.F32, 3)) {
       assertEquals(lm.config().parameterCount(), lm.parameters().count());
@@ -161,7 +162,7 @@ class FamiliesTest {
   @Test
   void adapterOfGpt2MergedIntoItsBase() {
     try (ModelFiles files = ModelFiles.open(FOLDER.resolve("gpt2_bare"));
-        Device device = Device.cpu(2)) {
+        Device device = TestDevice.open()) {
       ModelConfig config = Families.config(files.config(), "gpt2");
       GPT2_WITH_ADAPTER.frozen(
           DType.F32,
@@ -232,7 +233,7 @@ class FamiliesTest {
   })
   void allLinearIsWhatTheFamilyCallsItsLayers(String name, String modules) {
     try (ModelFiles files = ModelFiles.open(FOLDER.resolve(name));
-        Device device = Device.cpu(1)) {
+        Device device = TestDevice.open()) {
       ModelConfig config = Families.config(files.config(), name);
       try (LoraAdapter adapter =
           new LoraAdapter(

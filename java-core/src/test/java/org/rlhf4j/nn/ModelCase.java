@@ -28,6 +28,7 @@ import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
 import org.rlhf4j.testing.Close;
 import org.rlhf4j.testing.Golden;
+import org.rlhf4j.testing.TestDevice;
 
 /**
  * A model, and what transformers makes of some sequences.
@@ -51,7 +52,7 @@ record ModelCase(Path model, Path expected) {
 
   private void load(DType dtype, boolean trainable, Body body) {
     try (ModelFiles files = ModelFiles.open(model);
-        Device device = Device.cpu(2)) {
+        Device device = TestDevice.open()) {
       ModelConfig config = Families.config(files.config(), model.toString());
       try (CausalLm lm =
           trainable

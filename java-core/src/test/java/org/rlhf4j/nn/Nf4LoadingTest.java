@@ -17,6 +17,7 @@ import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
 import org.rlhf4j.testing.Golden;
 import org.rlhf4j.testing.Nf4Models;
+import org.rlhf4j.testing.TestDevice;
 
 /** Quantising while a checkpoint streams in. */
 class Nf4LoadingTest {
@@ -45,7 +46,7 @@ class Nf4LoadingTest {
 
   private static Device.Memory load(
       ModelFiles files, ModelConfig config, Quantization quantization) {
-    try (Device device = Device.cpu(1);
+    try (Device device = TestDevice.open();
         CausalLm lm = CausalLm.frozen(device, config, DType.F32, quantization, files::tensor)) {
       return lm.device().memory();
     }
@@ -57,7 +58,7 @@ class Nf4LoadingTest {
   void quantisesAsTransformersDoes(String kind, boolean nested) {
     try (ModelFiles plain = ModelFiles.open(Nf4Models.path("bf16"));
         ModelFiles quantised = ModelFiles.open(Nf4Models.path(kind));
-        Device device = Device.cpu(1)) {
+        Device device = TestDevice.open()) {
       int matrices = 0;
       for (StoredTensor t : quantised.tensors().values()) {
         if (t instanceof Nf4Tensor want) {

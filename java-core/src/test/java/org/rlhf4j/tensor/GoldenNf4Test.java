@@ -13,10 +13,11 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.rlhf4j.checkpoint.SafetensorsFile;
 import org.rlhf4j.testing.Golden;
+import org.rlhf4j.testing.TestDevice;
 
 /** NF4 against what bitsandbytes itself made of the same matrices. */
 class GoldenNf4Test {
-  private final Device device = Device.cpu(2);
+  private final Device device = TestDevice.open();
   private final Scope scope = device.scope();
   private final SafetensorsFile golden = Golden.tensors("nf4.safetensors");
 

@@ -16,13 +16,20 @@ import org.rlhf4j.json.Json;
 public final class Golden {
   private Golden() {}
 
-  /** A file or folder of the golden data; skips the test when the data is missing. */
+  /**
+   * A file or folder of the golden data; skips the test when the data is missing, or, where {@code
+   * rlhf4j.golden.partial} says that some was left out, this file.
+   */
   public static Path path(String relative) {
     Path root = root();
     assumeTrue(
         root != null,
         "skipped: no golden data; -Drlhf4j.golden=DIR names it (default ../shared/golden)");
-    return root.resolve(relative);
+    Path path = root.resolve(relative);
+    assumeTrue(
+        !Boolean.getBoolean("rlhf4j.golden.partial") || Files.exists(path),
+        () -> "skipped: " + path + " was left out");
+    return path;
   }
 
   /** A JSON file of the golden data. */
