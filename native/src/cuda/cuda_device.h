@@ -100,7 +100,7 @@ class CudaDevice final : public Device {
 
 inline CudaDevice &gpu(Device &device) { return static_cast<CudaDevice &>(device); }
 
-/// The op table: every op of ops.def; those of missing.def answer RL_UNSUPPORTED with their name.
+/// The op table: a function for every op of ops.def.
 extern const Ops ops;
 
 }  // namespace rl::cuda

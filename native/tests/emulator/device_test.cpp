@@ -1,5 +1,5 @@
 // What the CUDA backend's host code does beyond single ops: errors that come later, copies larger than the staging buffers,
-// memory that is kept, ops that are missing. Runs on an emulated device, without RLHF4J_CUDA_BLOCKING.
+// memory that is kept, what is refused. Runs on an emulated device, without RLHF4J_CUDA_BLOCKING.
 #include "support.h"
 
 namespace rl::test {
@@ -23,11 +23,6 @@ TEST(CudaDevice, CopiesOfManyPieces) {
   Tensor x({n}, values), y({n});
   RL_CHECK(rl_copy(y, x));
   EXPECT_EQ(y.get(), values);
-}
-
-TEST(CudaDevice, AnOpThatIsMissingSaysSo) {
-  Tensor x({2, 4}), y({2, 4});
-  expect_error(rl_scale(y, x, 2), RL_UNSUPPORTED, {"scale", "cuda backend lacks scale"});
 }
 
 TEST(CudaDevice, HeadsThatAreTooLargeAreRefused) {
