@@ -221,16 +221,13 @@ void CudaDevice::raise_fault(bool name_op) {
     case kEmptySequence:
       fail(RL_INVALID_ARGUMENT, "%s%s: sequence %lld is empty, expected at least one token", where.c_str(), f.argument,
            index);
-<<<<<<< HEAD
     case kNoChoice:
       fail(RL_INVALID_ARGUMENT,
            "%s%s: row %lld holds NaN, infinity (once divided by the temperature), or nothing to choose from",
            where.c_str(), f.argument, index);
-=======
     case kNoTarget:
       fail(RL_INVALID_ARGUMENT, "%s%s[%lld] is %lld, expected %lld to %lld or -100", where.c_str(), f.argument, index,
            value, least, limit);
->>>>>>> head
     default:
       fail(RL_INVALID_ARGUMENT, "%s%s[%lld] is %lld, expected %lld to %lld", where.c_str(), f.argument, index, value,
            least, limit);

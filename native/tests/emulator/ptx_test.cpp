@@ -421,8 +421,8 @@ INSTANTIATE_TEST_SUITE_P(
         Mutation{"lost_product", FORWARD, "mma[^;]*;", "", 3, ""},
         Mutation{"lost_zero_fill", FORWARD, "(cp\\.async\\.cg[^;]*, 16), %r\\d+;", "$1, 16;", -1, ""},
         Mutation{"all_zero_fill", FORWARD, "(cp\\.async\\.cg[^;]*, 16), %r\\d+;", "$1, 0;", 0, ""},
-        Mutation{"weaker_wait", FORWARD, "wait_group 0", "wait_group 1", 0, "copy-race"},
-        Mutation{"weaker_waits", FORWARD, "wait_group 1", "wait_group 2", 0, "copy-race"},
+        Mutation{"weaker_first_wait", FORWARD, "wait_group 1", "wait_group 2", 0, "copy-race"},
+        Mutation{"weaker_wait_of_the_loop", FORWARD, "wait_group 1", "wait_group 2", 1, "copy-race"},
         Mutation{"lost_commit", FORWARD, "cp\\.async\\.commit_group;", "", 0, "copy-race"},
         Mutation{"lost_first_barrier", FORWARD, "bar\\.sync\\s+0;", "", 0, "uninitialised-shared"},
         Mutation{"lost_second_barrier", FORWARD, "bar\\.sync\\s+0;", "", 1, "race"},
@@ -437,7 +437,7 @@ INSTANTIATE_TEST_SUITE_P(
                  "{ .reg .pred q; .reg .b32 u; mov.u32 u, %tid.x; setp.lt.u32 q, u, 64; @q bar.sync 0; }", 0,
                  "divergent-barrier"},
         Mutation{"rounding_towards_zero", NORM, "cvt\\.rn\\.bf16\\.f32", "cvt.rz.bf16.f32", -1, ""},
-        Mutation{"lost_guard", FORWARD, "@%p\\d+ bra\\s+\\S+;(?=[^@]*st\\.global\\.f32)", "", -1, "out-of-bounds"}),
+        Mutation{"lost_guard", FORWARD, "(or\\.pred[^;]*;\\s*)@%p\\d+ bra\\s+\\S+;", "$1", -1, "out-of-bounds"}),
     [](const auto &info) { return info.param.name; });
 
 }  // namespace
