@@ -44,7 +44,7 @@ set(nvcc_options -std=c++20 -O3 --generate-line-info -ccbin "${CMAKE_CXX_COMPILE
                  "-I${CMAKE_CURRENT_SOURCE_DIR}/src" "-I${CMAKE_CURRENT_SOURCE_DIR}/include")
 
 # Compiles every kernel file with nvcc and the given options to FOLDER/NAME.SUFFIX, and writes FOLDER/images.cpp, where FUNCTION
-# returns all of them.
+# returns all of them. Of fatbins there are reports, FOLDER/NAME.ptxas, whose list is left in `reports`.
 function(add_images folder suffix header function)
   file(MAKE_DIRECTORY "${folder}")
   set(images "")
@@ -58,9 +58,16 @@ function(add_images folder suffix header function)
       continue()  # launchers only
     endif()
     set(image "${folder}/${name}.${suffix}")
+    set(report "")
+    set(wrapper "")
+    if(suffix STREQUAL "fatbin")
+      set(report "${folder}/${name}.ptxas")
+      set(wrapper "${CMAKE_CURRENT_SOURCE_DIR}/cuda/nvcc_report.sh" "${report}")
+      list(APPEND reports "${report}")
+    endif()
     add_custom_command(
-      OUTPUT "${image}"
-      COMMAND "${cuda_home}/bin/nvcc" -${suffix} ${nvcc_options} ${ARGN} -MD -MF "${image}.d" -MT "${image}" "${source}" -o "${image}"
+      OUTPUT "${image}" ${report}
+      COMMAND ${wrapper} "${cuda_home}/bin/nvcc" -${suffix} ${nvcc_options} ${ARGN} -MD -MF "${image}.d" -MT "${image}" "${source}" -o "${image}"
       DEPENDS "${source}"
       DEPFILE "${image}.d"
       COMMENT "nvcc ${name}.${suffix}"
@@ -92,9 +99,10 @@ const cuda::KernelImages &@function@() {
 }  // namespace @namespace@
 ]])
   set_source_files_properties("${folder}/images.cpp" PROPERTIES OBJECT_DEPENDS "${images}")
+  set(reports "${reports}" PARENT_SCOPE)
 endfunction()
 
-add_images("${image_dir}" fatbin cuda/cuda_device.h rl::cuda::embedded_images ${gencode} -Xptxas -warn-spills)
+add_images("${image_dir}" fatbin cuda/cuda_device.h rl::cuda::embedded_images ${gencode} -Xptxas -v)
 
 # ---- host code: launchers (the second half of each kernel file) and the device. One object for the GPU and for the emulator.
 file(GLOB cuda_sources CONFIGURE_DEPENDS src/cuda/*.cpp)
@@ -117,7 +125,15 @@ function(add_backend name)
 endfunction()
 
 add_backend(cuda src/cuda/plugin.cpp "${image_dir}/images.cpp")
-add_dependencies(rlhf4j_cuda rlhf4j)
+
+# ---- what each kernel takes of a multiprocessor: a table, and an error where a kernel spills or too few blocks fit
+add_executable(rlhf4j_resource_table cuda/resource_table.cpp)
+target_link_libraries(rlhf4j_resource_table PRIVATE rlhf4j_cuda_options)
+set(resources "${PROJECT_BINARY_DIR}/resources.md")
+add_custom_command(OUTPUT "${resources}" COMMAND rlhf4j_resource_table "${resources}" ${reports} DEPENDS ${reports}
+                   COMMENT "Resources of the kernels" VERBATIM)
+add_custom_target(rlhf4j_cuda_resources DEPENDS "${resources}")
+add_dependencies(rlhf4j_cuda rlhf4j rlhf4j_cuda_resources)
 
 # ---- the emulator, for tests: the same kernels as C++, plain and with every access checked
 if(RLHF4J_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
