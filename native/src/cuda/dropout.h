@@ -20,6 +20,13 @@ DEVICE Kept kept(const rl_dropout &dropout, int64_t t, int64_t group) {
   return out;
 }
 
+/// The factor of one column.
+DEVICE float kept_at(const rl_dropout &dropout, int64_t t, int64_t column) {
+  const Kept four = kept(dropout, t, column / 4);
+  const int64_t i = column % 4;
+  return i == 0 ? four.factor[0] : i == 1 ? four.factor[1] : i == 2 ? four.factor[2] : four.factor[3];
+}
+
 /// What dropout makes of x: 0 where it drops, whatever x is.
 DEVICE float dropped(float x, float factor) { return factor == 0 ? 0.0f : x * factor; }
 

@@ -5,7 +5,7 @@
 // tiles that share operands run at the same time), C once.
 #pragma once
 
-#include "cuda/op.h"
+#include "cuda/elementwise.h"
 #include "cuda/tiles.h"
 
 #if defined(RL_KERNELS)
@@ -22,28 +22,6 @@ struct Parts {
 };
 
 #if defined(RL_KERNELS)
-
-/// 16 bytes of a row, as f32.
-DEVICE void read_run(float (&v)[4], const float *p) {
-  const float4 x = load_vector(reinterpret_cast<const float4 *>(p));
-  v[0] = x.x, v[1] = x.y, v[2] = x.z, v[3] = x.w;
-}
-DEVICE void read_run(float (&v)[8], const bf16 *p) {
-  const uint4 x = load_vector(reinterpret_cast<const uint4 *>(p));
-  const uint32_t words[4] = {x.x, x.y, x.z, x.w};
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    v[2 * i] = to_f32(__ushort_as_bfloat16(static_cast<unsigned short>(words[i])));
-    v[2 * i + 1] = to_f32(__ushort_as_bfloat16(static_cast<unsigned short>(words[i] >> 16)));
-  }
-}
-DEVICE void write_run(float *p, const float (&v)[4]) {
-  store_vector(reinterpret_cast<float4 *>(p), make_float4(v[0], v[1], v[2], v[3]));
-}
-DEVICE void write_run(bf16 *p, const float (&v)[8]) {
-  store_vector(reinterpret_cast<uint4 *>(p),
-               make_uint4(pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7])));
-}
 
 /// Writes runs of C.
 template <class Out>

@@ -1,30 +1,36 @@
 // y = a + b.  y (=), may be a or b itself: each element is read and written by one thread.
-#include "cuda/op.h"
+// Traffic: a and b read once, y written once, the minimum.
+#include "cuda/elementwise.h"
 
 namespace rl::cuda {
-
-constexpr int kThreads = 256;
 
 #if defined(RL_KERNELS)
 
 template <class Y, class A, class B>
 DEVICE void add_elements(View y, View a, View b) {
-  const int64_t c = thread_of_grid();
-  if (c >= y.cols()) return;
-  for (int64_t t = blockIdx.y; t < y.rows(); t += gridDim.y) {
-    y.row<Y>(t)[c] = from_f32<Y>(to_f32(a.row<A>(t)[c]) + to_f32(b.row<B>(t)[c]));
-  }
+  constexpr int kRun = kRunOf<Y, A, B>;
+  const bool vectors = takes_runs<kRun, Y>(y) && takes_runs<kRun, A>(a) && takes_runs<kRun, B>(b);
+  for_each_run<kRun>(y, vectors, [&](int64_t t, int64_t c, auto width) {
+    constexpr int kWidth = decltype(width)::value;
+    float sum[kWidth], other[kWidth];
+    read_run(sum, a.row<A>(t) + c);
+    read_run(other, b.row<B>(t) + c);
+#pragma unroll
+    for (int i = 0; i < kWidth; i++) sum[i] += other[i];
+    write_run(y.row<Y>(t) + c, sum);
+  });
 }
 
 #define ADD(Y, A, B) \
-  KERNEL(add_##Y##_##A##_##B, kThreads, View y, View a, View b) { add_elements<Y, A, B>(y, a, b); }
+  KERNEL(add_##Y##_##A##_##B, kRunThreads, View y, View a, View b) { add_elements<Y, A, B>(y, a, b); }
 FOR_FLOATS_3(ADD)
 
 #else
 
 void add(Device &device, View y, View a, View b) {
   flatten_if_dense(y, a, b);
-  gpu(device).launch(kernel_name("add", {y.dtype, a.dtype, b.dtype}), by_rows_and_columns(y, kThreads), y, a, b);
+  const auto dtypes = {y.dtype, a.dtype, b.dtype};
+  gpu(device).launch(kernel_name("add", dtypes), by_run(y, dtypes), y, a, b);
 }
 
 #endif

@@ -1,11 +1,9 @@
 // y = gelu(x) * up, gelu(x) = x/2 (1 + tanh(u)) = x sigmoid(2u) with 2u = x (a + b x^2); without up, y = gelu(x).  y (=)
 // With s = sigmoid(2u): gelu'(x) = s + x s (1 - s) (a + 3 b x^2);  gradX = gradY up gelu'(x), gradUp = gradY gelu(x).  Both (=).
-// Every tensor is read or written once.
-#include "cuda/op.h"
+// Traffic: every tensor is read or written once, the minimum.
+#include "cuda/elementwise.h"
 
 namespace rl::cuda {
-
-constexpr int kThreads = 256;
 
 #if defined(RL_KERNELS)
 
@@ -23,30 +21,45 @@ DEVICE Gelu gelu(float x) {
 
 template <class T>
 DEVICE void forward(View y, View x, View up) {
-  const int64_t c = thread_of_grid();
-  if (c >= y.cols()) return;
-  for (int64_t t = blockIdx.y; t < y.rows(); t += gridDim.y) {
-    const float value = gelu(to_f32(x.row<T>(t)[c])).value;
-    y.row<T>(t)[c] = from_f32<T>(up ? value * to_f32(up.row<T>(t)[c]) : value);
-  }
+  constexpr int kRun = kRunOf<T>;
+  const bool vectors = takes_runs<kRun, T>(y) && takes_runs<kRun, T>(x) && takes_runs<kRun, T>(up);
+  for_each_run<kRun>(y, vectors, [&](int64_t t, int64_t c, auto width) {
+    constexpr int kWidth = decltype(width)::value;
+    float v[kWidth], u[kWidth];
+    read_run(v, x.row<T>(t) + c);
+    if (up) read_run(u, up.row<T>(t) + c);
+#pragma unroll
+    for (int i = 0; i < kWidth; i++) v[i] = up ? gelu(v[i]).value * u[i] : gelu(v[i]).value;
+    write_run(y.row<T>(t) + c, v);
+  });
 }
 
 template <class T>
 DEVICE void backward(View gradX, View gradUp, View gradY, View x, View up) {
-  const int64_t c = thread_of_grid();
-  if (c >= gradY.cols()) return;
-  for (int64_t t = blockIdx.y; t < gradY.rows(); t += gridDim.y) {
-    const Gelu g = gelu(to_f32(x.row<T>(t)[c]));
-    const float gy = to_f32(gradY.row<T>(t)[c]), u = up ? to_f32(up.row<T>(t)[c]) : 1.0f;
-    gradX.row<T>(t)[c] = from_f32<T>(gy * u * g.slope);
-    if (up) gradUp.row<T>(t)[c] = from_f32<T>(gy * g.value);
-  }
+  constexpr int kRun = kRunOf<T>;
+  const bool vectors = takes_runs<kRun, T>(gradX) && takes_runs<kRun, T>(gradUp) && takes_runs<kRun, T>(gradY) &&
+                       takes_runs<kRun, T>(x) && takes_runs<kRun, T>(up);
+  for_each_run<kRun>(gradY, vectors, [&](int64_t t, int64_t c, auto width) {
+    constexpr int kWidth = decltype(width)::value;
+    float v[kWidth], gy[kWidth], u[kWidth];
+    read_run(v, x.row<T>(t) + c);
+    read_run(gy, gradY.row<T>(t) + c);
+    if (up) read_run(u, up.row<T>(t) + c);
+#pragma unroll
+    for (int i = 0; i < kWidth; i++) {
+      const Gelu g = gelu(v[i]);
+      v[i] = gy[i] * (up ? u[i] : 1.0f) * g.slope;
+      gy[i] *= g.value;
+    }
+    write_run(gradX.row<T>(t) + c, v);
+    if (up) write_run(gradUp.row<T>(t) + c, gy);
+  });
 }
 
-#define GELU_TANH(T)                                                                               \
-  KERNEL(gelu_tanh_##T, kThreads, View y, View x, View up) { forward<T>(y, x, up); }               \
-  KERNEL(gelu_tanh_backward_##T, kThreads, View gradX, View gradUp, View gradY, View x, View up) { \
-    backward<T>(gradX, gradUp, gradY, x, up);                                                      \
+#define GELU_TANH(T)                                                                                  \
+  KERNEL(gelu_tanh_##T, kRunThreads, View y, View x, View up) { forward<T>(y, x, up); }               \
+  KERNEL(gelu_tanh_backward_##T, kRunThreads, View gradX, View gradUp, View gradY, View x, View up) { \
+    backward<T>(gradX, gradUp, gradY, x, up);                                                         \
   }
 FOR_FLOATS(GELU_TANH)
 
@@ -58,7 +71,7 @@ void gelu_tanh(Device &device, View y, View x, View up) {
   } else {
     flatten_if_dense(y, x);
   }
-  gpu(device).launch(kernel_name("gelu_tanh", {y.dtype}), by_rows_and_columns(y, kThreads), y, x, up);
+  gpu(device).launch(kernel_name("gelu_tanh", {y.dtype}), by_run(y, {y.dtype}), y, x, up);
 }
 
 void gelu_tanh_backward(Device &device, View gradX, View gradUp, View gradY, View x, View up) {
@@ -67,8 +80,8 @@ void gelu_tanh_backward(Device &device, View gradX, View gradUp, View gradY, Vie
   } else {
     flatten_if_dense(gradY, x, gradX);
   }
-  gpu(device).launch(kernel_name("gelu_tanh_backward", {gradY.dtype}), by_rows_and_columns(gradY, kThreads), gradX,
-                     gradUp, gradY, x, up);
+  gpu(device).launch(kernel_name("gelu_tanh_backward", {gradY.dtype}), by_run(gradY, {gradY.dtype}), gradX, gradUp,
+                     gradY, x, up);
 }
 
 #endif

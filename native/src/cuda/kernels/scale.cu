@@ -1,30 +1,34 @@
-// y = factor * x.  y (=), may be x itself: each element is read and written by one thread. x is read once, y written once.
-#include "cuda/op.h"
+// y = factor * x.  y (=), may be x itself: each element is read and written by one thread.
+// Traffic: x read once, y written once, the minimum.
+#include "cuda/elementwise.h"
 
 namespace rl::cuda {
-
-constexpr int kThreads = 256;
 
 #if defined(RL_KERNELS)
 
 template <class Y, class X>
 DEVICE void scale_elements(View y, View x, float factor) {
-  const int64_t c = thread_of_grid();
-  if (c >= y.cols()) return;
-  for (int64_t t = blockIdx.y; t < y.rows(); t += gridDim.y) {
-    y.row<Y>(t)[c] = from_f32<Y>(factor * to_f32(x.row<X>(t)[c]));
-  }
+  constexpr int kRun = kRunOf<Y, X>;
+  for_each_run<kRun>(y, takes_runs<kRun, Y>(y) && takes_runs<kRun, X>(x), [&](int64_t t, int64_t c, auto width) {
+    constexpr int kWidth = decltype(width)::value;
+    float v[kWidth];
+    read_run(v, x.row<X>(t) + c);
+#pragma unroll
+    for (int i = 0; i < kWidth; i++) v[i] *= factor;
+    write_run(y.row<Y>(t) + c, v);
+  });
 }
 
 #define SCALE(Y, X) \
-  KERNEL(scale_##Y##_##X, kThreads, View y, View x, float factor) { scale_elements<Y, X>(y, x, factor); }
+  KERNEL(scale_##Y##_##X, kRunThreads, View y, View x, float factor) { scale_elements<Y, X>(y, x, factor); }
 FOR_FLOATS_2(SCALE)
 
 #else
 
 void scale(Device &device, View y, View x, float factor) {
   flatten_if_dense(y, x);
-  gpu(device).launch(kernel_name("scale", {y.dtype, x.dtype}), by_rows_and_columns(y, kThreads), y, x, factor);
+  const auto dtypes = {y.dtype, x.dtype};
+  gpu(device).launch(kernel_name("scale", dtypes), by_run(y, dtypes), y, x, factor);
 }
 
 #endif
