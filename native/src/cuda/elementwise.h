@@ -66,26 +66,32 @@ DEVICE uint32_t two_halves(float low, float high) {
   }
 }
 
-/// N elements as f32, by one access; aligned to their size.
+/// N elements as f32, 16 bytes at a time or all of them at once.
 template <class T, int N>
 DEVICE void read_run(float (&v)[N], const T *p) {
   if constexpr (N == 1) {
     v[0] = to_f32(*p);
   } else {
-    uint32_t words[N * sizeof(T) / 4];
-    unpack(words, load_vector(reinterpret_cast<const Words<T, N> *>(p)));
+    constexpr int kAtOnce = N < kRunOf<T> ? N : kRunOf<T>;
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-      if constexpr (sizeof(T) == 4) {
-        v[i] = __uint_as_float(words[i]);
-      } else {
-        v[i] = half_word<T>(words[i / 2] >> i % 2 * 16);
+    for (int from = 0; from < N; from += kAtOnce) {
+      uint32_t words[kAtOnce * sizeof(T) / 4];
+      unpack(words, load_vector(reinterpret_cast<const Words<T, kAtOnce> *>(p + from)));
+#pragma unroll
+      for (int i = 0; i < kAtOnce; i++) {
+        if constexpr (sizeof(T) == 4) {
+          v[from + i] = __uint_as_float(words[i]);
+        } else {
+          v[from + i] = half_word<T>(words[i / 2] >> i % 2 * 16);
+        }
       }
     }
   }
 }
 template <class T, int N>
 DEVICE void write_run(T *p, const float (&v)[N]) {
+  static_assert(N <= kRunOf<T>,
+                "a thread writes 16 bytes of a tensor at most: 32 would leave every other sector to a second access");
   if constexpr (N == 1) {
     *p = from_f32<T>(v[0]);
   } else {
@@ -101,6 +107,27 @@ DEVICE void write_run(T *p, const float (&v)[N]) {
     store_vector(reinterpret_cast<Words<T, N> *>(p), packed(words));
   }
 }
+/// The first `left` of N elements, the rest as zeros; by one access where `vectors` and all are there.
+template <class T, int N>
+DEVICE void read_part(float (&v)[N], const T *p, int64_t left, bool vectors) {
+  if (vectors && left >= N) {
+    read_run(v, p);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < N; i++) v[i] = i < left ? to_f32(p[i]) : 0.0f;
+}
+template <class T, int N>
+DEVICE void write_part(T *p, const float (&v)[N], int64_t left, bool vectors) {
+  if (vectors && left >= N) {
+    write_run(p, v);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < N; i++) {
+    if (i < left) p[i] = from_f32<T>(v[i]);
+  }
+}
 /// The bits, whatever they mean.
 template <int N, class T>
 DEVICE void copy_run(T *to, const T *from) {
@@ -111,14 +138,14 @@ DEVICE void copy_run(T *to, const T *from) {
   }
 }
 
-/// Whether each run of N that begins at a multiple of N can be one access. True of a tensor that was not given.
-template <int N, class T>
-DEVICE bool takes_runs(const View &v) {
-  return reinterpret_cast<uintptr_t>(v.data) % (N * sizeof(T)) == 0 && (v.rows() <= 1 || v.row_stride() % N == 0);
-}
+/// Whether each run of N that begins at a multiple of N can be read so. True of a tensor that was not given.
 template <int N, class T>
 DEVICE bool takes_runs(const T *p) {
-  return reinterpret_cast<uintptr_t>(p) % (N * sizeof(T)) == 0;
+  return reinterpret_cast<uintptr_t>(p) % (N < kRunOf<T> ? N * sizeof(T) : 16) == 0;
+}
+template <int N, class T>
+DEVICE bool takes_runs(const View &v) {
+  return takes_runs<N>(v.as<T>()) && (v.rows() <= 1 || v.row_stride() % (N < kRunOf<T> ? N : kRunOf<T>) == 0);
 }
 
 /// body(column, Width<N>) for the run at `column`, or body(c, Width<1>) for each of its columns.

@@ -14,11 +14,6 @@ inline Grid by_row(int64_t rows, int threads) { return {rows, 1, threads}; }
 /// A thread for each element.
 inline Grid by_element(int64_t elements, int threads) { return {ceil_div(elements, threads), 1, threads}; }
 
-/// Elementwise ops: columns along x, rows along y (kernels step on by the grid's height).
-inline Grid by_rows_and_columns(const View &v, int threads) {
-  return {ceil_div(v.cols(), threads), smaller(v.rows(), 65535), threads};
-}
-
 /// Tensors of one shape that are all dense, as one long row each, so that short rows fill blocks too.
 template <class... Views>
 void flatten_if_dense(View &first, Views &...others) {

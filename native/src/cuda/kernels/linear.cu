@@ -39,10 +39,8 @@ PRODUCT(linear_backward_weight, f32, bf16, SmallTiles, false, false)
 PRODUCT(linear_backward_weight_large, f32, bf16, LargeTiles, false, false)
 KERNEL(sum_parts_f32, kSumThreads, View c, Parts parts) { sum_parts(c, parts); }
 
-#define LINEAR_BIAS(T)                                                                                                \
-  KERNEL(linear_bias_pieces_##T, kColumnThreads, float *pieces, View gradY) {                                         \
-    sum_pieces(pieces, gradY.cols(), gradY.rows(), [&](int64_t t, int64_t i) { return to_f32(gradY.row<T>(t)[i]); }); \
-  }
+#define LINEAR_BIAS(T) \
+  KERNEL(linear_bias_pieces_##T, kColumnThreads, float *pieces, View gradY) { sum_rows<T>(pieces, gradY); }
 FOR_FLOATS(LINEAR_BIAS)
 
 #else
@@ -67,7 +65,7 @@ void linear_backward_input(Device &device, View gradX, View gradY, const Weight 
 void linear_backward_weight(Device &device, View gradW, View gradBias, View gradY, View x) {
   launch_product(gpu(device), "linear_backward_weight", gradW, gradY, false, x, false, View{}, true);
   if (!gradBias) return;
-  const ColumnSums sums(gpu(device), gradY.cols(), gradY.rows());
+  const ColumnSums sums(gpu(device), gradY.cols(), gradY.rows(), {gradY.dtype});
   gpu(device).launch(kernel_name("linear_bias_pieces", {gradY.dtype}), sums.grid(), sums.pieces(), gradY);
   sums.add_to(gradBias);
 }

@@ -1,5 +1,5 @@
 // y[t] = W[ids[t]]: weights lie row-major here, so these are embedding's kernels; in NF4 they are those of nf4.cu.
-#include "cuda/op.h"
+#include "cuda/elementwise.h"
 #if !defined(RL_KERNELS)
 #include "cuda/indices.h"
 
@@ -13,8 +13,8 @@ void weight_rows(Device &device, View y, const Weight &weight, View ids) {
     return;
   }
   const View w = matrix_of(weight);
-  constexpr int threads = 128;
-  gpu(device).launch(kernel_name("embedding", {y.dtype, w.dtype}), by_row(y.rows(), threads), y, w, ids);
+  const auto dtypes = {y.dtype, w.dtype};
+  gpu(device).launch(kernel_name("embedding", dtypes), by_run(y, dtypes), y, w, ids);
 }
 
 }  // namespace rl::cuda
