@@ -34,7 +34,7 @@ extern "C" {
 #endif
 
 /* Raised with every change of a declaration below; the Java side refuses a library with another number. */
-#define RL_ABI_VERSION 2
+#define RL_ABI_VERSION 3
 
 typedef enum rl_status {
   RL_OK = 0,
@@ -374,6 +374,19 @@ RL_API rl_status rl_gae(const rl_tensor *advantages, const rl_tensor *returns, c
  */
 RL_API rl_status rl_whiten(const rl_tensor *y, const rl_tensor *x, int32_t shift_mean);
 
+typedef struct rl_advantages_config {
+  float beta, gamma, lam;
+  int32_t whiten_rewards, whiten_advantages; /* 0 or 1: rewards keep their mean, advantages do not */
+} rl_advantages_config;
+
+/*
+ * From scores to advantages, over a batch: rl_shaped_rewards, rl_whiten of the rewards, rl_gae, rl_whiten of the advantages, the
+ * whitenings where they are asked for. rewards, advantages, returns (=), kl, values f32 [T]; scores f32 [B].
+ */
+RL_API rl_status rl_advantages(const rl_tensor *rewards, const rl_tensor *advantages, const rl_tensor *returns,
+                               const rl_tensor *kl, const rl_tensor *scores, const rl_tensor *values,
+                               const rl_tensor *cu_seqlens, const rl_advantages_config *config);
+
 typedef struct rl_ppo_config {
   float cliprange;       /* epsilon */
   float cliprange_value; /* epsilon_v */
@@ -401,19 +414,22 @@ enum {
   RL_PPO_VALUE_MEAN = 12,
   RL_PPO_ADVANTAGES_MEAN = 13,
   RL_PPO_RATIO_MAX = 14,
-  RL_PPO_STATS = 16 /* the length of stats */
+  RL_PPO_ENTROPY = 15, /* mean of entropy; 0 without it */
+  RL_PPO_STATS = 16    /* the length of stats */
 };
 
 /*
  * Clipped policy and value loss, their gradients and statistics, in one pass (Schulman et al. 2017; DESIGN 4):
  *   policy = mean max(-A rho, -A clip(rho, 1 +- eps)), value = mean max((V-R)^2, (clip(V, Vold +- eps_v) - R)^2) / 2,
  *   total = policy + vf_coef value.  All means over the T tokens given.
- * stats f32 [RL_PPO_STATS]; gradLogp, gradValues f32 [T] (=).
+ * stats f32 [RL_PPO_STATS]; gradLogp, gradValues f32 [T] (=); logp, values f32 [T] of the minibatch; entropy f32 [T] or null.
+ * oldLogp, oldValues, advantages, returns f32 [N] of the batch, of which token t has number index[t] (i32 [T]); without an
+ * index N = T, and token t has number t.
  */
 RL_API rl_status rl_ppo_loss(const rl_tensor *stats, const rl_tensor *gradLogp, const rl_tensor *gradValues,
-                             const rl_tensor *logp, const rl_tensor *oldLogp, const rl_tensor *values,
-                             const rl_tensor *oldValues, const rl_tensor *advantages, const rl_tensor *returns,
-                             const rl_ppo_config *config);
+                             const rl_tensor *logp, const rl_tensor *values, const rl_tensor *entropy,
+                             const rl_tensor *oldLogp, const rl_tensor *oldValues, const rl_tensor *advantages,
+                             const rl_tensor *returns, const rl_tensor *index, const rl_ppo_config *config);
 
 /*
  * Pairwise reward loss: mean of -log sigmoid(chosen - rejected - margin) + center (chosen + rejected)^2.
@@ -434,14 +450,17 @@ typedef struct rl_adamw_config {
   float max_grad_norm; /* > 0: gradients are scaled by min(1, max_grad_norm / (norm + 1e-6)); needs norm */
   int32_t step;        /* 1 for the first */
   int32_t reserved;
+  int64_t decayed; /* weight_decay is for the elements 0 .. decayed: matrices lie before norms and biases */
 } rl_adamw_config;
 
 /*
  * AdamW with decoupled weight decay (Loshchilov & Hutter 2019), torch.optim.AdamW's order of operations, after
- * torch.nn.utils.clip_grad_norm_. param, m, v, grad f32, same size, dense; norm f32 [1] or null. grad is not changed.
+ * torch.nn.utils.clip_grad_norm_, for all parameters of an optimizer at once. param, m, v, grad f32, same size, dense.
+ * rounded bf16 of that size, or null: param (=) as a forward in bf16 reads it. grad (= 0): ready for the next gradient.
+ * norm f32 [1] or null; if it is infinite or no number, nothing is changed, so that the caller may look at it afterwards.
  */
-RL_API rl_status rl_adamw(const rl_tensor *param, const rl_tensor *m, const rl_tensor *v, const rl_tensor *grad,
-                          const rl_tensor *norm, const rl_adamw_config *config);
+RL_API rl_status rl_adamw(const rl_tensor *param, const rl_tensor *rounded, const rl_tensor *m, const rl_tensor *v,
+                          const rl_tensor *grad, const rl_tensor *norm, const rl_adamw_config *config);
 
 /* ---- sampling ---------------------------------------------------------------------------------------------------- */
 

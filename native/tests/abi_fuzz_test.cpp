@@ -27,7 +27,8 @@ TEST(AbiLibrary, StructsHaveTheLayoutThatJavaWrites) {
   EXPECT_EQ(sizeof(rl_dropout), 24u);
   EXPECT_EQ(sizeof(rl_lora_segment), 24u + 4 * sizeof(rl_tensor));
   EXPECT_EQ(sizeof(rl_ppo_config), 32u);
-  EXPECT_EQ(sizeof(rl_adamw_config), 32u);
+  EXPECT_EQ(sizeof(rl_adamw_config), 40u);
+  EXPECT_EQ(sizeof(rl_advantages_config), 20u);
   EXPECT_EQ(sizeof(rl_sample_config), 24u);
 }
 
@@ -79,7 +80,8 @@ TEST(AbiTensors, OverlapIsFoundAmongManyTensorsToo) {
 TEST(AbiNull, Everywhere) {
   const rl_weight w = 0;
   const rl_ppo_config ppo{0.2f, 0.2f, 0.1f, 0, 0, 0, 1, 0};
-  const rl_adamw_config adamw{1e-3f, 0.9f, 0.999f, 1e-8f, 0, 0, 1, 0};
+  const rl_adamw_config adamw{1e-3f, 0.9f, 0.999f, 1e-8f, 0, 0, 1, 0, 0};
+  const rl_advantages_config advantages{0.1f, 1, 0.95f, 1, 1};
   const rl_sample_config sample{1, 0, 1, 0, 0};
   const rl_tensor *z = nullptr;
   const std::vector<rl_status> all = {rl_copy_from_host(z, nullptr, 0),
@@ -121,12 +123,14 @@ TEST(AbiNull, Everywhere) {
                                       rl_shaped_rewards(z, z, z, z, 0),
                                       rl_gae(z, z, z, z, z, 1, 1),
                                       rl_whiten(z, z, 1),
-                                      rl_ppo_loss(z, z, z, z, z, z, z, z, z, &ppo),
-                                      rl_ppo_loss(z, z, z, z, z, z, z, z, z, nullptr),
+                                      rl_advantages(z, z, z, z, z, z, z, &advantages),
+                                      rl_advantages(z, z, z, z, z, z, z, nullptr),
+                                      rl_ppo_loss(z, z, z, z, z, z, z, z, z, z, z, &ppo),
+                                      rl_ppo_loss(z, z, z, z, z, z, z, z, z, z, z, nullptr),
                                       rl_pairwise_loss(z, z, z, z, z, z, 0, 1),
                                       rl_grad_norm(z, z),
-                                      rl_adamw(z, z, z, z, z, &adamw),
-                                      rl_adamw(z, z, z, z, z, nullptr),
+                                      rl_adamw(z, z, z, z, z, z, &adamw),
+                                      rl_adamw(z, z, z, z, z, z, nullptr),
                                       rl_sample(z, z, z, z, z, z, z, &sample),
                                       rl_sample(z, z, z, z, z, z, z, nullptr)};
   for (size_t i = 0; i < all.size(); i++) EXPECT_EQ(all[i], RL_INVALID_ARGUMENT) << i;
@@ -244,8 +248,9 @@ TEST(AbiFuzz, GarbageIsRefusedNeverFollowed) {
                     iv = m(RL_I32, {f.below(3)}), pages = m(RL_I32, {T, f.below(4)});
     const rl_tensor at = m(RL_F32, {T}), bt = m(RL_F32, {T}), ct = m(RL_F32, {T}), dt = m(RL_F32, {T}),
                     et = m(RL_F32, {T});
-    const rl_tensor ft = m(RL_F32, {T}), gt = m(RL_F32, {T}), ht = m(RL_F32, {T}), one = m(RL_F32, {1}),
-                    stats = m(RL_F32, {16});
+    const rl_tensor ft = m(RL_F32, {T}), gt = m(RL_F32, {T}), ht = m(RL_F32, {T}), xt = m(RL_F32, {T}),
+                    one = m(RL_F32, {1}), stats = m(RL_F32, {16});
+    const rl_tensor rounded = m(RL_BF16, {T});
     const rl_tensor q = m(t, {T, hq, D}), k = m(t, {T, hkv, D}), v = m(t, {T, hkv, D}), o = m(t, {T, hq, D}),
                     go = m(t, {T, hq, D});
     const rl_tensor gq = m(t, {T, hq, D}), gk = m(t, {T, hkv, D}), gv = m(t, {T, hkv, D}), lse = m(RL_F32, {hq, T});
@@ -270,10 +275,20 @@ TEST(AbiFuzz, GarbageIsRefusedNeverFollowed) {
       four.offset = m(RL_F32, {1});
     }
     const rl_ppo_config ppo{p, s, f.real(), f.real(), f.real(), f.real(), f.real(), 0};
-    const rl_adamw_config adamw{p, 0.9f, 0.999f, 1e-8f, s, f.real(), static_cast<int32_t>(f.below(4)), 0};
+    const rl_adamw_config adamw{p,
+                                0.9f,
+                                0.999f,
+                                1e-8f,
+                                s,
+                                f.real(),
+                                static_cast<int32_t>(f.below(4)),
+                                0,
+                                static_cast<int64_t>(f.below(20)) - 1};
+    const rl_advantages_config advantages{p, s, f.real(), static_cast<int32_t>(f.below(2)),
+                                          static_cast<int32_t>(f.below(2))};
     const rl_sample_config sample{p, static_cast<int32_t>(f.below(5)) - 1, f.below(2) ? 1.0f : s, 0, f.engine()};
     rl_status status = RL_INTERNAL;
-    switch (f.below(48)) {
+    switch (f.below(49)) {
       case 0:
         status = rl_copy(&xh, &yh);
         break;
@@ -377,7 +392,7 @@ TEST(AbiFuzz, GarbageIsRefusedNeverFollowed) {
         status = rl_whiten(&at, f.below(2) ? &at : &bt, window);
         break;
       case 34:
-        status = rl_ppo_loss(&stats, &at, &bt, &ct, &dt, &et, &ft, &gt, &ht, &ppo);
+        status = rl_ppo_loss(&stats, &at, &bt, &ct, &et, maybe(xt), &dt, &ft, &gt, &ht, maybe(it), &ppo);
         break;
       case 35:
         status = rl_pairwise_loss(&stats, &at, &bt, &ct, &dt, maybe(et), p, s);
@@ -386,7 +401,7 @@ TEST(AbiFuzz, GarbageIsRefusedNeverFollowed) {
         status = rl_grad_norm(&one, &xh);
         break;
       case 37:
-        status = rl_adamw(&at, &bt, &ct, &dt, maybe(one), &adamw);
+        status = rl_adamw(&at, maybe(rounded), &bt, &ct, &dt, maybe(one), &adamw);
         break;
       case 38:
         status = rl_sample(&it, maybe(at), &gw, &jt, &cu, maybe(iv), maybe(jt), &sample);
@@ -422,6 +437,9 @@ TEST(AbiFuzz, GarbageIsRefusedNeverFollowed) {
         break;
       case 46:
         status = rl_gelu_tanh_backward(&xh, maybe(yh), &zh, &gh, maybe(qh));
+        break;
+      case 47:
+        status = rl_advantages(&at, &bt, &ct, &dt, &et, &ft, &cu, &advantages);
         break;
       default: {
         std::vector<char> host(64);

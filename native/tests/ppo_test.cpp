@@ -152,7 +152,7 @@ TEST(GaeErrors, NamesWhatIsWrong) {
 // ---- whiten ----
 
 TEST(Whiten, HasMeanZeroAndVarianceOne) {
-  for (int64_t n : {2, 3, 17, 1000}) {
+  for (int64_t n : {2, 3, 17, 1000, 5000}) {
     Floats x = random_floats(n, 1, RL_F32, 3);
     for (float &v : x) v += 1000;
     double mean = 0, var = 0;
@@ -189,6 +189,57 @@ TEST(Whiten, OneElementAndEqualElements) {
   expect_error(rl_whiten(none, none2, 1), RL_INVALID_ARGUMENT, {"whiten", "x", "at least one element"});
   expect_error(rl_whiten(four, same, 1), RL_INVALID_ARGUMENT, {"y", "expected shape [5]", "found [4]"});
   expect_error(rl_whiten(nullptr, same, 1), RL_INVALID_ARGUMENT, {"y", "null"});
+}
+
+// ---- advantages ----
+
+TEST(Advantages, AreTheFourOpsOneAfterTheOther) {
+  // Sequences of one token, of a warp, of a block and of several.
+  const Ints cu = {0, 1, 33, 161, 290, 805, 806};
+  const int64_t n = 806;
+  const Floats kl = random_floats(n, 1), values = random_floats(n, 2), scores = random_floats(6, 3, RL_F32, 3);
+  Tensor tkl({n}, kl), tv({n}, values), ts({6}, scores), tcu({7}, cu), r({n}), a({n}), ret({n}), wr({n}), wa({n}),
+      wret({n});
+  for (int32_t whiten_rewards : {0, 1}) {
+    for (int32_t whiten_advantages : {0, 1}) {
+      const rl_advantages_config c{0.05f, 0.99f, 0.95f, whiten_rewards, whiten_advantages};
+      RL_CHECK(rl_advantages(r, a, ret, tkl, ts, tv, tcu, &c));
+      RL_CHECK(rl_shaped_rewards(wr, tkl, ts, tcu, c.beta));
+      if (whiten_rewards) {
+        RL_CHECK(rl_whiten(wr, wr, 0));
+      }
+      RL_CHECK(rl_gae(wa, wret, wr, tv, tcu, c.gamma, c.lam));
+      if (whiten_advantages) {
+        RL_CHECK(rl_whiten(wa, wa, 1));
+      }
+      expect_close(r.get(), wr.get(), 1e-6, 1e-6, "rewards");
+      expect_close(a.get(), wa.get(), 1e-6, 1e-6, "advantages");
+      expect_close(ret.get(), wret.get(), 1e-6, 1e-6, "returns");
+    }
+  }
+}
+
+TEST(Advantages, OneTokenIsWhitenedToItself) {
+  Tensor kl({1}, Floats{0.5f}), s({1}, Floats{2}), v({1}, Floats{0.25f}), cu({2}, Ints{0, 1}), r({1}), a({1}), ret({1});
+  const rl_advantages_config c{0.5f, 1, 1, 1, 1};
+  RL_CHECK(rl_advantages(r, a, ret, kl, s, v, cu, &c));
+  EXPECT_EQ(r.get(), Floats{1.75f});
+  EXPECT_EQ(a.get(), Floats{1.5f});
+  EXPECT_EQ(ret.get(), Floats{1.75f});
+}
+
+TEST(AdvantagesErrors, NamesWhatIsWrong) {
+  Tensor kl({6}, Floats(6, 0.0f)), s({2}, Floats{1, 2}), v({6}, Floats(6, 0.0f)), cu({3}, Ints{0, 2, 6}), r({6}),
+      a({6}), ret({6}), s3({3}), v5({5});
+  const rl_advantages_config c{0.5f, 1, 1, 1, 1};
+  expect_error(rl_advantages(r, a, ret, kl, s, v, cu, nullptr), RL_INVALID_ARGUMENT, {"advantages", "config", "null"});
+  expect_error(rl_advantages(r, a, ret, kl, s3, v, cu, &c), RL_INVALID_ARGUMENT, {"scores", "expected shape [2]"});
+  expect_error(rl_advantages(r, a, ret, kl, s, v5, cu, &c), RL_INVALID_ARGUMENT, {"values", "expected shape [6]"});
+  expect_error(rl_advantages(r, a, a, kl, s, v, cu, &c), RL_INVALID_ARGUMENT, {"advantages", "overlaps returns"});
+  for (const Ints &bad : {Ints{0, 0, 6}, Ints{0, 9, 6}, Ints{0, 2, 5}, Ints{0, INT32_MIN, 6}}) {
+    Tensor t({3}, bad);
+    expect_error(rl_advantages(r, a, ret, kl, s, v, t, &c), RL_INVALID_ARGUMENT, {"cu_seqlens"});
+  }
 }
 
 // ---- ppo_loss ----
@@ -254,7 +305,7 @@ PpoOutput run(const Ppo &p) {
       r({n}, p.returns);
   Tensor stats({RL_PPO_STATS}, Floats(RL_PPO_STATS, 99.0f)), gl({n}, Floats(p.size(), 9.0f)),
       gv({n}, Floats(p.size(), 9.0f));
-  EXPECT_EQ(rl_ppo_loss(stats, gl, gv, logp, old, v, ov, a, r, &p.c), RL_OK) << rl_last_error();
+  EXPECT_EQ(rl_ppo_loss(stats, gl, gv, logp, v, nullptr, old, ov, a, r, nullptr, &p.c), RL_OK) << rl_last_error();
   return {stats.get(), gl.get(), gv.get()};
 }
 
@@ -301,7 +352,7 @@ void check(const Ppo &p) {
 }
 
 TEST(PpoLoss, MatchesReferenceAndCentralDifferences) {
-  for (int64_t n : {1, 2, 17, 200}) check(Ppo(n));
+  for (int64_t n : {1, 2, 15, 16, 17, 200}) check(Ppo(n));
 }
 
 TEST(PpoLoss, EveryOption) {
@@ -366,27 +417,87 @@ TEST(PpoLoss, StreamsOfGradientsAddUpToTheWholeBatch) {
   expect_close(got.grad_logp, Floats(want.grad_logp.begin(), want.grad_logp.begin() + 20), 1e-8, 1e-6, "gradLogp");
 }
 
+// More tokens than one block takes, with the figures of the reference; and the skipping of them all.
+TEST(PpoLoss, ManyTokens) {
+  for (float threshold : {0.0f, 0.5f}) {
+    Ppo p(4100);
+    p.c.ratio_threshold = threshold;
+    const PpoOutput got = run(p);
+    const PpoResult want = reference(p, doubles(p.logp), doubles(p.values));
+    auto stat = [&](int i) { return static_cast<double>(got.stats[static_cast<size_t>(i)]); };
+    EXPECT_NEAR(stat(RL_PPO_LOSS_POLICY), want.policy, 1e-6);
+    EXPECT_NEAR(stat(RL_PPO_LOSS_VALUE), want.value, 1e-6);
+    EXPECT_NEAR(stat(RL_PPO_RATIO_MEAN), want.ratio, 1e-6);
+    EXPECT_NEAR(stat(RL_PPO_RATIO_MAX), want.ratio_max, 1e-6);
+    double mean = 0, var = 0;
+    for (float r : p.returns) mean += static_cast<double>(r) / 4100;
+    for (float r : p.returns) var += std::pow(static_cast<double>(r) - mean, 2) / 4099;
+    EXPECT_NEAR(stat(RL_PPO_RETURNS_MEAN), mean, 1e-6);
+    EXPECT_NEAR(stat(RL_PPO_RETURNS_VAR), var, 1e-6);
+    EXPECT_EQ(stat(RL_PPO_SKIPPED), threshold > 0 ? 1 : 0);
+    EXPECT_EQ(got.grad_logp == Floats(4100, 0.0f), threshold > 0);
+  }
+}
+
+// A minibatch by its tokens' places in the batch equals the tensors gathered before.
+TEST(PpoLoss, PicksByIndexAndTellsTheEntropy) {
+  const int64_t n = 300, tokens = 90;
+  const Ppo whole(n);
+  Ints index;
+  Ppo part(tokens);
+  part.old_logp.clear(), part.old_values.clear(), part.advantages.clear(), part.returns.clear();
+  for (int64_t t = 0; t < tokens; t++) {
+    const size_t i = static_cast<size_t>((t * 7 + 3) % n);
+    index.push_back(static_cast<int32_t>(i));
+    part.old_logp.push_back(whole.old_logp[i]), part.old_values.push_back(whole.old_values[i]);
+    part.advantages.push_back(whole.advantages[i]), part.returns.push_back(whole.returns[i]);
+  }
+  const PpoOutput want = run(part);
+  const Floats entropy = random_floats(tokens, 9);
+  double mean = 0;
+  for (float e : entropy) mean += static_cast<double>(e) / static_cast<double>(tokens);
+  Tensor logp({tokens}, part.logp), v({tokens}, part.values), e({tokens}, entropy), old({n}, whole.old_logp),
+      ov({n}, whole.old_values), a({n}, whole.advantages), r({n}, whole.returns), at({tokens}, index);
+  Tensor stats({RL_PPO_STATS}), gl({tokens}), gv({tokens});
+  RL_CHECK(rl_ppo_loss(stats, gl, gv, logp, v, e, old, ov, a, r, at, &part.c));
+  EXPECT_EQ(gl.get(), want.grad_logp);
+  EXPECT_EQ(gv.get(), want.grad_values);
+  Floats got = stats.get();
+  EXPECT_NEAR(static_cast<double>(got[RL_PPO_ENTROPY]), mean, 1e-6);
+  got[RL_PPO_ENTROPY] = 0;
+  EXPECT_EQ(got, want.stats);
+  for (int32_t bad : {static_cast<int32_t>(n), -1, INT32_MAX, INT32_MIN}) {
+    index[40] = bad;
+    Tensor wrong({tokens}, index);
+    expect_error(rl_ppo_loss(stats, gl, gv, logp, v, e, old, ov, a, r, wrong, &part.c), RL_INVALID_ARGUMENT,
+                 {"index[40] is", "0 to 299"});
+  }
+}
+
 TEST(PpoLossErrors, NamesWhatIsWrong) {
   Tensor a({4}), b({4}), c({4}), d({4}), e({4}), f({4}), g({4}), h({4}), stats({RL_PPO_STATS}), small({15}), five({5});
   rl_ppo_config good{0.2f, 0.2f, 0.1f, 0, 0, 0, 1, 0}, bad = good;
-  expect_error(rl_ppo_loss(stats, a, b, c, d, e, f, g, h, nullptr), RL_INVALID_ARGUMENT,
+  expect_error(rl_ppo_loss(stats, a, b, c, e, nullptr, d, f, g, h, nullptr, nullptr), RL_INVALID_ARGUMENT,
                {"ppo_loss", "config", "null"});
-  expect_error(rl_ppo_loss(small, a, b, c, d, e, f, g, h, &good), RL_INVALID_ARGUMENT,
+  expect_error(rl_ppo_loss(small, a, b, c, e, nullptr, d, f, g, h, nullptr, &good), RL_INVALID_ARGUMENT,
                {"stats", "expected shape [16]", "found [15]"});
-  expect_error(rl_ppo_loss(stats, a, b, c, five, e, f, g, h, &good), RL_INVALID_ARGUMENT,
+  expect_error(rl_ppo_loss(stats, a, b, c, e, nullptr, five, f, g, h, nullptr, &good), RL_INVALID_ARGUMENT,
                {"oldLogp", "expected shape [4]", "found [5]"});
-  expect_error(rl_ppo_loss(stats, a, a, c, d, e, f, g, h, &good), RL_INVALID_ARGUMENT,
+  expect_error(rl_ppo_loss(stats, a, a, c, e, nullptr, d, f, g, h, nullptr, &good), RL_INVALID_ARGUMENT,
                {"gradLogp", "overlaps gradValues"});
-  expect_error(rl_ppo_loss(stats, nullptr, b, c, d, e, f, g, h, &good), RL_INVALID_ARGUMENT, {"gradLogp", "null"});
+  expect_error(rl_ppo_loss(stats, nullptr, b, c, e, nullptr, d, f, g, h, nullptr, &good), RL_INVALID_ARGUMENT,
+               {"gradLogp", "null"});
   bad.cliprange = 0;
-  expect_error(rl_ppo_loss(stats, a, b, c, d, e, f, g, h, &bad), RL_INVALID_ARGUMENT, {"config.cliprange", "0"});
+  expect_error(rl_ppo_loss(stats, a, b, c, e, nullptr, d, f, g, h, nullptr, &bad), RL_INVALID_ARGUMENT,
+               {"config.cliprange", "0"});
   bad = good;
   bad.cliprange_value = NAN;
-  expect_error(rl_ppo_loss(stats, a, b, c, d, e, f, g, h, &bad), RL_INVALID_ARGUMENT,
+  expect_error(rl_ppo_loss(stats, a, b, c, e, nullptr, d, f, g, h, nullptr, &bad), RL_INVALID_ARGUMENT,
                {"config.cliprange_value", "nan"});
   bad = good;
   bad.dual_clip = 0.5f;
-  expect_error(rl_ppo_loss(stats, a, b, c, d, e, f, g, h, &bad), RL_INVALID_ARGUMENT, {"config.dual_clip", "0.5"});
+  expect_error(rl_ppo_loss(stats, a, b, c, e, nullptr, d, f, g, h, nullptr, &bad), RL_INVALID_ARGUMENT,
+               {"config.dual_clip", "0.5"});
 }
 
 }  // namespace

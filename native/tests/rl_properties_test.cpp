@@ -178,7 +178,7 @@ Result run(const Batch &b) {
   const int64_t n = static_cast<int64_t>(b.logp.size());
   Tensor l({n}, b.logp), ol({n}, b.old_logp), v({n}, b.values), ov({n}, b.old_values), a({n}, b.advantages),
       r({n}, b.returns), stats({RL_PPO_STATS}), gl({n}), gv({n});
-  EXPECT_EQ(rl_ppo_loss(stats, gl, gv, l, ol, v, ov, a, r, &b.c), RL_OK) << rl_last_error();
+  EXPECT_EQ(rl_ppo_loss(stats, gl, gv, l, v, nullptr, ol, ov, a, r, nullptr, &b.c), RL_OK) << rl_last_error();
   return {stats.get(), gl.get(), gv.get()};
 }
 
@@ -478,10 +478,10 @@ TEST(Threads, DoNotChangeTheBitsOfOptimizerAndSampler) {
     OnDevice d(threads);
     rl_tensor p = d.put(start), g = d.put(grad), m = d.put(Floats(start.size(), 0.0f)),
               v = d.put(Floats(start.size(), 0.0f)), norm = d.put(Floats{0});
-    rl_adamw_config c{1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, 1, 1, 0};
+    rl_adamw_config c{1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, 1, 1, 0, n - 1000};
     for (; c.step <= 3; c.step++) {
       EXPECT_EQ(rl_grad_norm(&norm, &g), RL_OK) << rl_last_error();
-      EXPECT_EQ(rl_adamw(&p, &m, &v, &g, &norm, &c), RL_OK) << rl_last_error();
+      EXPECT_EQ(rl_adamw(&p, nullptr, &m, &v, &g, &norm, &c), RL_OK) << rl_last_error();
     }
     rl_tensor l = d.put(logits, rows), ids = d.put(streams), lp = d.put(Floats(static_cast<size_t>(rows), 0.0f)),
               s = d.put(streams), t = d.put(streams);

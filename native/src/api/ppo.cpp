@@ -1,4 +1,4 @@
-// kl_penalty, shaped_rewards, gae, whiten, ppo_loss: packed f32 [T] over response tokens.
+// kl_penalty, shaped_rewards, gae, whiten, advantages, ppo_loss: packed f32 [T] over response tokens.
 #include "dispatch/op.h"
 
 using namespace rl;
@@ -59,10 +59,28 @@ rl_status rl_whiten(const rl_tensor *y, const rl_tensor *x, int32_t shift_mean) 
   });
 }
 
+rl_status rl_advantages(const rl_tensor *rewards, const rl_tensor *advantages, const rl_tensor *returns,
+                        const rl_tensor *kl, const rl_tensor *scores, const rl_tensor *values,
+                        const rl_tensor *cu_seqlens, const rl_advantages_config *config) {
+  return call("advantages", [&](Op &op) {
+    RL_REQUIRE(config, "config: expected a rl_advantages_config, found null");
+    const rl_advantages_config c = *config;
+    View k = tokens(op, "kl", kl);
+    View r = op.output("rewards", rewards).dtype(RL_F32).like(k).dense();
+    View a = op.output("advantages", advantages).dtype(RL_F32).like(k).dense();
+    View ret = op.output("returns", returns).dtype(RL_F32).like(k).dense();
+    View v = op.input("values", values).dtype(RL_F32).like(k).dense();
+    View cu = cu_view(op, cu_seqlens);
+    View s = op.input("scores", scores).dtype(RL_F32).shape({cu.elements() - 1}).dense();
+    op.no_alias();
+    op.device().ops.advantages(op.device(), r, a, ret, k, s, v, cu, c);
+  });
+}
+
 rl_status rl_ppo_loss(const rl_tensor *stats, const rl_tensor *gradLogp, const rl_tensor *gradValues,
-                      const rl_tensor *logp, const rl_tensor *oldLogp, const rl_tensor *values,
-                      const rl_tensor *oldValues, const rl_tensor *advantages, const rl_tensor *returns,
-                      const rl_ppo_config *config) {
+                      const rl_tensor *logp, const rl_tensor *values, const rl_tensor *entropy,
+                      const rl_tensor *oldLogp, const rl_tensor *oldValues, const rl_tensor *advantages,
+                      const rl_tensor *returns, const rl_tensor *index, const rl_ppo_config *config) {
   return call("ppo_loss", [&](Op &op) {
     RL_REQUIRE(config, "config: expected a rl_ppo_config, found null");
     const rl_ppo_config c = *config;
@@ -72,15 +90,20 @@ rl_status rl_ppo_loss(const rl_tensor *stats, const rl_tensor *gradLogp, const r
     RL_REQUIRE(c.dual_clip == 0 || c.dual_clip > 1, "config.dual_clip: expected 0 or more than 1, found %g",
                static_cast<double>(c.dual_clip));
     View l = tokens(op, "logp", logp);
-    View ol = op.input("oldLogp", oldLogp).dtype(RL_F32).like(l).dense();
     View v = op.input("values", values).dtype(RL_F32).like(l).dense();
-    View ov = op.input("oldValues", oldValues).dtype(RL_F32).like(l).dense();
-    View a = op.input("advantages", advantages).dtype(RL_F32).like(l).dense();
-    View r = op.input("returns", returns).dtype(RL_F32).like(l).dense();
+    View e, i;
+    if (entropy) e = op.input("entropy", entropy).dtype(RL_F32).like(l).dense();
+    if (index) i = op.input("index", index).dtype(RL_I32).like(l).dense();
+    View ol = tokens(op, "oldLogp", oldLogp);
+    RL_REQUIRE(index || ol.elements() == l.elements(), "oldLogp: expected shape %s, found %s", shape_text(l).c_str(),
+               shape_text(ol).c_str());
+    View ov = op.input("oldValues", oldValues).dtype(RL_F32).like(ol).dense();
+    View a = op.input("advantages", advantages).dtype(RL_F32).like(ol).dense();
+    View r = op.input("returns", returns).dtype(RL_F32).like(ol).dense();
     View gl = op.output("gradLogp", gradLogp).dtype(RL_F32).like(l).dense();
     View gv = op.output("gradValues", gradValues).dtype(RL_F32).like(l).dense();
     View s = op.output("stats", stats).dtype(RL_F32).shape({RL_PPO_STATS}).dense();
     op.no_alias();
-    op.device().ops.ppo_loss(op.device(), s, gl, gv, l, ol, v, ov, a, r, c);
+    op.device().ops.ppo_loss(op.device(), s, gl, gv, l, v, e, ol, ov, a, r, i, c);
   });
 }

@@ -6,12 +6,7 @@
 
 #include <cstdint>
 
-// Always inlined: this file is compiled for several instruction sets, and the linker would keep one copy for all.
-#if defined(__CUDACC__)
-#define RL_PHILOX __host__ __device__ __forceinline__
-#else
-#define RL_PHILOX inline __attribute__((always_inline))
-#endif
+#include "formula.h"  // also from where src is no include path: tests
 
 namespace rl {
 
@@ -19,7 +14,7 @@ struct Philox4 {
   uint32_t word[4];
 };
 
-RL_PHILOX Philox4 philox4x32_10(uint64_t key, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3) {
+RL_FORMULA Philox4 philox4x32_10(uint64_t key, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3) {
   uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
   for (int round = 0; round < 10; round++) {
     const uint64_t p0 = static_cast<uint64_t>(0xD2511F53u) * c0, p1 = static_cast<uint64_t>(0xCD9E8D57u) * c2;
@@ -35,15 +30,15 @@ RL_PHILOX Philox4 philox4x32_10(uint64_t key, uint32_t c0, uint32_t c1, uint32_t
 }
 
 /// The words of columns 4 group .. 4 group + 3 of a row.
-RL_PHILOX Philox4 philox(uint64_t seed, uint64_t stream, uint32_t row, uint32_t group) {
+RL_FORMULA Philox4 philox(uint64_t seed, uint64_t stream, uint32_t row, uint32_t group) {
   return philox4x32_10(seed, static_cast<uint32_t>(stream), static_cast<uint32_t>(stream >> 32), row, group);
 }
 
 /// [0, 1): the upper 24 bits, which a float holds exactly.
-RL_PHILOX float philox_uniform(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
+RL_FORMULA float philox_uniform(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
 
 /// Dropout drops an element when its uniform is below p; as integers: when (word >> 8) < philox_threshold(p).
-RL_PHILOX uint32_t philox_threshold(float p) {
+RL_FORMULA uint32_t philox_threshold(float p) {
   const float scaled = p * 0x1p24f;
   const uint32_t whole = static_cast<uint32_t>(scaled);
   return whole + (static_cast<float>(whole) < scaled ? 1u : 0u);

@@ -9,11 +9,10 @@ import org.rlhf4j.tensor.Tensor;
 
 /** The optimizer on a LoRA adapter's parameters and on all of the model's. */
 public class AdamWBenchmark extends OpBenchmark {
-  private final AdamWConfig config = new AdamWConfig(1e-5f, 0.9f, 0.999f, 1e-8f, 0.01f, 1, 100);
-
   @Param({"2400000", "135000000"})
   int parameters;
 
+  private AdamWConfig config;
   private Tensor param;
   private Tensor m;
   private Tensor v;
@@ -22,6 +21,7 @@ public class AdamWBenchmark extends OpBenchmark {
 
   @Override
   void setUp() {
+    config = new AdamWConfig(1e-5f, 0.9f, 0.999f, 1e-8f, 0.01f, 1, 100, parameters);
     param = filled(0.5);
     m = filled(0.001);
     v = filled(0.0001);
@@ -48,8 +48,8 @@ public class AdamWBenchmark extends OpBenchmark {
   public void step(Work work) {
     repeat(
         () -> {
-          Kernels.adamw(param, m, v, grad, norm, config);
-          work.bytes += bytes(grad, param, param, m, m, v, v);
+          Kernels.adamw(param, null, m, v, grad, norm, config);
+          work.bytes += bytes(grad, grad, param, param, m, m, v, v);
         });
   }
 }

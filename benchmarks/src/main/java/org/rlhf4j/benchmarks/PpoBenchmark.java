@@ -59,7 +59,7 @@ public class PpoBenchmark extends OpBenchmark {
   public void loss(Work work) {
     repeat(
         () -> {
-          Kernels.ppoLoss(stats, out, out2, a, b, c, d, a, b, config);
+          Kernels.ppoLoss(stats, out, out2, a, c, null, b, d, a, b, null, config);
           work.bytes += bytes(out, out2, a, b, c, d, a, b);
         });
   }

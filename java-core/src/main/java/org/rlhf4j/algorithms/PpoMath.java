@@ -1,5 +1,6 @@
 package org.rlhf4j.algorithms;
 
+import org.rlhf4j.tensor.AdvantagesConfig;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.Scope;
@@ -40,14 +41,16 @@ public final class PpoMath {
     Tensor rewards = scope.allocate(DType.F32, n);
     Tensor advantages = scope.allocate(DType.F32, n);
     Tensor returns = scope.allocate(DType.F32, n);
-    Kernels.shapedRewards(rewards, s.kl(), scope.of(scores), s.starts(), (float) klCoef);
-    if (whitenRewards) {
-      Kernels.whiten(rewards, rewards, false);
-    }
-    Kernels.gae(advantages, returns, rewards, s.values(), s.starts(), (float) gamma, (float) lam);
-    if (whitenAdvantages) {
-      Kernels.whiten(advantages, advantages, true);
-    }
+    Kernels.advantages(
+        rewards,
+        advantages,
+        returns,
+        s.kl(),
+        scope.of(scores),
+        s.values(),
+        s.starts(),
+        new AdvantagesConfig(
+            (float) klCoef, (float) gamma, (float) lam, whitenRewards, whitenAdvantages));
     return new Advantages(rewards, advantages, returns);
   }
 

@@ -10,9 +10,7 @@ import org.rlhf4j.tensor.PpoLossStats;
 final class PpoStats {
   static final int COUNT = PpoLossStats.COUNT;
   static final int POLICYKL = PpoLossStats.POLICYKL;
-
-  /** The loss kernel leaves the last place free; the entropy of a minibatch travels there. */
-  static final int ENTROPY = COUNT - 1;
+  static final int ENTROPY = PpoLossStats.ENTROPY;
 
   private final long began = System.nanoTime();
   private long rolloutEnd;

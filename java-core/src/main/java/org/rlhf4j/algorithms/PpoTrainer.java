@@ -254,11 +254,13 @@ public final class PpoTrainer implements Trainer {
           gradLogp,
           gradValues,
           now.logp().value(),
-          pick(scope, judged.logp(), index),
           values.value(),
-          pick(scope, judged.values(), index),
-          pick(scope, gae.advantages(), index),
-          pick(scope, gae.returns(), index),
+          now.entropy(),
+          judged.logp(),
+          judged.values(),
+          gae.advantages(),
+          gae.returns(),
+          index,
           new PpoLossConfig(
               (float) config.cliprange(),
               (float) config.cliprangeValue(),
@@ -272,18 +274,8 @@ public final class PpoTrainer implements Trainer {
       }
       g.seed(values, gradValues);
       g.backward();
-      float[] s = stats.toFloats();
-      s[PpoStats.ENTROPY] = mean(now.entropy().toFloats());
-      return s;
+      return stats.toFloats();
     }
-  }
-
-  private static float mean(float[] xs) {
-    double sum = 0;
-    for (float x : xs) {
-      sum += x;
-    }
-    return (float) (sum / xs.length);
   }
 
   /**
@@ -298,12 +290,6 @@ public final class PpoTrainer implements Trainer {
       }
     }
     return index.stream().mapToInt(Integer::intValue).toArray();
-  }
-
-  private static Tensor pick(Scope scope, Tensor packed, Tensor index) {
-    Tensor y = scope.allocate(packed.dtype(), index.elements(), 1);
-    Kernels.gatherRows(y, packed.reshape(packed.elements(), 1), index);
-    return y.reshape(index.elements());
   }
 
   @Override

@@ -219,11 +219,12 @@ final class SelfTest {
           Kernels.gradNorm(norm, g);
           Kernels.adamw(
               p,
+              null,
               s.zeros(DType.F32, 2),
               s.zeros(DType.F32, 2),
               g,
               norm,
-              new AdamWConfig(0.1f, 0.9f, 0.999f, 0, 0, 0, 1));
+              new AdamWConfig(0.1f, 0.9f, 0.999f, 0, 0, 0, 1, 2));
           return off(norm, 5) + off(p, 0.9f, 1.9f);
         });
     check(
@@ -256,11 +257,13 @@ final class SelfTest {
               gl,
               gv,
               lp,
-              lp,
               s.of(0f, 0f),
+              null,
+              lp,
               s.of(0f, 0f),
               s.of(1f, -3f),
               s.of(1f, 2f),
+              null,
               new PpoLossConfig(0.2f, 0.2f, 0.5f, 0, 0, 0, 1));
           return off(stats, 1, 1.25f, 1.625f) + off(gl, -0.5f, 1.5f) + off(gv, -0.25f, -0.5f);
         });

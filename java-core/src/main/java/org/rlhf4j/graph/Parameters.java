@@ -95,6 +95,11 @@ public final class Parameters implements AutoCloseable {
     return grads;
   }
 
+  /** What a forward in bf16 reads, [n]; null if it reads the values themselves. */
+  public Tensor rounded() {
+    return compute == values ? null : compute;
+  }
+
   /** How many of the elements, from the front, take weight decay. */
   public long decayed() {
     return decayed;
@@ -129,8 +134,8 @@ public final class Parameters implements AutoCloseable {
   }
 
   /**
-   * Brings the forward's bf16 copies up to date with the values: after each optimizer step and
-   * after loading.
+   * Brings the forward's bf16 copies up to date with the values: after loading. An optimizer step
+   * does so itself.
    */
   public void refresh() {
     if (compute != values) {

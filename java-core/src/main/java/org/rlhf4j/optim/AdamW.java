@@ -7,7 +7,10 @@ import org.rlhf4j.tensor.Kernels;
 import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.tensor.Tensor;
 
-/** AdamW over one set of parameters, with the gradient's norm clipped: one fused kernel a step. */
+/**
+ * AdamW over one set of parameters, with the gradient's norm clipped: the norm, then one kernel for
+ * all of them.
+ */
 public final class AdamW implements AutoCloseable {
   /**
    * What stays the same from step to step.
@@ -40,13 +43,31 @@ public final class AdamW implements AutoCloseable {
   }
 
   /**
-   * Updates the parameters from their gradients and sets those to zero.
+   * Updates the parameters from their gradients and sets those to zero. The norm is looked at after
+   * the update is queued, which leaves everything as it is where the norm is not finite: the device
+   * need not wait for the host in between.
    *
    * @return the gradient's norm before clipping
    * @throws ArithmeticException if the norm is not finite; nothing has been updated then
    */
   public double step(double learningRate) {
     Kernels.gradNorm(norm, parameters.grads());
+    Kernels.adamw(
+        parameters.values(),
+        parameters.rounded(),
+        m,
+        v,
+        parameters.grads(),
+        norm,
+        new AdamWConfig(
+            (float) learningRate,
+            hyper.beta1(),
+            hyper.beta2(),
+            hyper.eps(),
+            hyper.weightDecay(),
+            hyper.maxGradNorm(),
+            steps + 1,
+            parameters.decayed()));
     double size = norm.item();
     if (!Double.isFinite(size)) {
       throw new ArithmeticException(
@@ -57,33 +78,7 @@ public final class AdamW implements AutoCloseable {
               + ": the weights were left as they are");
     }
     steps++;
-    update(0, parameters.decayed(), learningRate, hyper.weightDecay());
-    update(parameters.decayed(), parameters.count(), learningRate, 0);
-    parameters.zeroGrads();
-    parameters.refresh();
     return size;
-  }
-
-  private void update(long from, long to, double learningRate, float weightDecay) {
-    if (from == to) {
-      return;
-    }
-    AdamWConfig config =
-        new AdamWConfig(
-            (float) learningRate,
-            hyper.beta1(),
-            hyper.beta2(),
-            hyper.eps(),
-            weightDecay,
-            hyper.maxGradNorm(),
-            steps);
-    Kernels.adamw(
-        parameters.values().rows(from, to),
-        m.rows(from, to),
-        v.rows(from, to),
-        parameters.grads().rows(from, to),
-        norm,
-        config);
   }
 
   /** Drops the gradients that have gathered since the last update. */

@@ -493,17 +493,42 @@ public final class Kernels {
     Native.check(Rlhf4j.rl_whiten(f.tensor(y), f.tensor(x), shiftMean ? 1 : 0));
   }
 
-  /** {@code rl_ppo_loss}. */
+  /** {@code rl_advantages}. */
+  public static void advantages(
+      Tensor rewards,
+      Tensor advantages,
+      Tensor returns,
+      Tensor kl,
+      Tensor scores,
+      Tensor values,
+      Tensor cuSeqlens,
+      AdvantagesConfig config) {
+    Frame f = Frame.begin();
+    Native.check(
+        Rlhf4j.rl_advantages(
+            f.tensor(rewards),
+            f.tensor(advantages),
+            f.tensor(returns),
+            f.tensor(kl),
+            f.tensor(scores),
+            f.tensor(values),
+            f.tensor(cuSeqlens),
+            config.write(f)));
+  }
+
+  /** {@code rl_ppo_loss}; {@code entropy} and {@code index} may be null. */
   public static void ppoLoss(
       Tensor stats,
       Tensor gradLogp,
       Tensor gradValues,
       Tensor logp,
-      Tensor oldLogp,
       Tensor values,
+      Tensor entropy,
+      Tensor oldLogp,
       Tensor oldValues,
       Tensor advantages,
       Tensor returns,
+      Tensor index,
       PpoLossConfig config) {
     Frame f = Frame.begin();
     Native.check(
@@ -512,11 +537,13 @@ public final class Kernels {
             f.tensor(gradLogp),
             f.tensor(gradValues),
             f.tensor(logp),
-            f.tensor(oldLogp),
             f.tensor(values),
+            f.tensor(entropy),
+            f.tensor(oldLogp),
             f.tensor(oldValues),
             f.tensor(advantages),
             f.tensor(returns),
+            f.tensor(index),
             config.write(f)));
   }
 
@@ -549,13 +576,20 @@ public final class Kernels {
     Native.check(Rlhf4j.rl_grad_norm(f.tensor(norm), f.tensor(x)));
   }
 
-  /** {@code rl_adamw}. */
+  /** {@code rl_adamw}; {@code rounded} may be null. */
   public static void adamw(
-      Tensor param, Tensor m, Tensor v, Tensor grad, Tensor norm, AdamWConfig config) {
+      Tensor param,
+      Tensor rounded,
+      Tensor m,
+      Tensor v,
+      Tensor grad,
+      Tensor norm,
+      AdamWConfig config) {
     Frame f = Frame.begin();
     Native.check(
         Rlhf4j.rl_adamw(
             f.tensor(param),
+            f.tensor(rounded),
             f.tensor(m),
             f.tensor(v),
             f.tensor(grad),

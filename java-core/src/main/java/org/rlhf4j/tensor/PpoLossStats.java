@@ -4,7 +4,7 @@ import org.rlhf4j.bindings.c.Rlhf4j;
 
 /** Where {@link Kernels#ppoLoss} puts what in its statistics. */
 public final class PpoLossStats {
-  /** The length of the statistics; the last place is free. */
+  /** The length of the statistics. */
   public static final int COUNT = Rlhf4j.RL_PPO_STATS();
 
   public static final int LOSS_POLICY = Rlhf4j.RL_PPO_LOSS_POLICY();
@@ -19,6 +19,7 @@ public final class PpoLossStats {
   public static final int VALUE_ERROR = Rlhf4j.RL_PPO_VALUE_ERROR();
   public static final int RETURNS_VAR = Rlhf4j.RL_PPO_RETURNS_VAR();
   public static final int VALUE_MEAN = Rlhf4j.RL_PPO_VALUE_MEAN();
+  public static final int ENTROPY = Rlhf4j.RL_PPO_ENTROPY();
 
   private PpoLossStats() {}
 }

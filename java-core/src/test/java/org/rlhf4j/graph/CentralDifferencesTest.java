@@ -336,11 +336,13 @@ class CentralDifferencesTest {
                 gradLogp,
                 gradValues,
                 logp,
-                old,
                 values,
+                null,
+                old,
                 oldValues,
                 advantages,
                 returns,
+                null,
                 config);
     run.run();
     float[] gl = gradLogp.toFloats();

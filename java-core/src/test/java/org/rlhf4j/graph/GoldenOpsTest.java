@@ -508,6 +508,7 @@ class GoldenOpsTest {
             c.check("norm" + step, norm);
             Kernels.adamw(
                 p,
+                null,
                 m,
                 v,
                 g,
@@ -519,7 +520,8 @@ class GoldenOpsTest {
                     (float) j.path("eps").asDouble(),
                     (float) j.path("weight_decay").asDouble(),
                     (float) j.path("max_grad_norm").asDouble(),
-                    step));
+                    step,
+                    p.elements()));
             c.check("p" + step, p);
           }
         },

@@ -23,10 +23,10 @@ public class Rlhf4j extends Rlhf4j$shared {
     static final SymbolLookup SYMBOL_LOOKUP = SymbolLookup.loaderLookup()
             .or(Linker.nativeLinker().defaultLookup());
 
-    private static final int RL_ABI_VERSION = (int)2L;
+    private static final int RL_ABI_VERSION = (int)3L;
     /**
      * {@snippet lang=c :
-     * #define RL_ABI_VERSION 2
+     * #define RL_ABI_VERSION 3
      * }
      */
     public static int RL_ABI_VERSION() {
@@ -3975,10 +3975,77 @@ public class Rlhf4j extends Rlhf4j$shared {
            throw new AssertionError("should not reach here", ex$);
         }
     }
+
+    private static class rl_advantages {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Rlhf4j.C_INT,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("rl_advantages").orElseThrow(() -> new UnsatisfiedLinkError("unresolved symbol: rl_advantages"));
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * rl_status rl_advantages(const rl_tensor *rewards, const rl_tensor *advantages, const rl_tensor *returns, const rl_tensor *kl, const rl_tensor *scores, const rl_tensor *values, const rl_tensor *cu_seqlens, const rl_advantages_config *config)
+     * }
+     */
+    public static FunctionDescriptor rl_advantages$descriptor() {
+        return rl_advantages.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * rl_status rl_advantages(const rl_tensor *rewards, const rl_tensor *advantages, const rl_tensor *returns, const rl_tensor *kl, const rl_tensor *scores, const rl_tensor *values, const rl_tensor *cu_seqlens, const rl_advantages_config *config)
+     * }
+     */
+    public static MethodHandle rl_advantages$handle() {
+        return rl_advantages.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * rl_status rl_advantages(const rl_tensor *rewards, const rl_tensor *advantages, const rl_tensor *returns, const rl_tensor *kl, const rl_tensor *scores, const rl_tensor *values, const rl_tensor *cu_seqlens, const rl_advantages_config *config)
+     * }
+     */
+    public static MemorySegment rl_advantages$address() {
+        return rl_advantages.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * rl_status rl_advantages(const rl_tensor *rewards, const rl_tensor *advantages, const rl_tensor *returns, const rl_tensor *kl, const rl_tensor *scores, const rl_tensor *values, const rl_tensor *cu_seqlens, const rl_advantages_config *config)
+     * }
+     */
+    public static int rl_advantages(MemorySegment rewards, MemorySegment advantages, MemorySegment returns, MemorySegment kl, MemorySegment scores, MemorySegment values, MemorySegment cu_seqlens, MemorySegment config) {
+        var mh$ = rl_advantages.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rl_advantages", rewards, advantages, returns, kl, scores, values, cu_seqlens, config);
+            }
+            return (int)mh$.invokeExact(rewards, advantages, returns, kl, scores, values, cu_seqlens, config);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
     private static final int RL_PPO_LOSS_POLICY = (int)0L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:388:1).RL_PPO_LOSS_POLICY = 0
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_LOSS_POLICY = 0
      * }
      */
     public static int RL_PPO_LOSS_POLICY() {
@@ -3987,7 +4054,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_LOSS_VALUE = (int)1L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:388:1).RL_PPO_LOSS_VALUE = 1
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_LOSS_VALUE = 1
      * }
      */
     public static int RL_PPO_LOSS_VALUE() {
@@ -3996,7 +4063,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_LOSS_TOTAL = (int)2L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:388:1).RL_PPO_LOSS_TOTAL = 2
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_LOSS_TOTAL = 2
      * }
      */
     public static int RL_PPO_LOSS_TOTAL() {
@@ -4005,7 +4072,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_POLICY_CLIPFRAC = (int)3L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:388:1).RL_PPO_POLICY_CLIPFRAC = 3
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_POLICY_CLIPFRAC = 3
      * }
      */
     public static int RL_PPO_POLICY_CLIPFRAC() {
@@ -4014,7 +4081,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_CLIPFRAC = (int)4L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:388:1).RL_PPO_VALUE_CLIPFRAC = 4
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_VALUE_CLIPFRAC = 4
      * }
      */
     public static int RL_PPO_VALUE_CLIPFRAC() {
@@ -4023,7 +4090,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_APPROXKL = (int)5L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:388:1).RL_PPO_APPROXKL = 5
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_APPROXKL = 5
      * }
      */
     public static int RL_PPO_APPROXKL() {
@@ -4032,7 +4099,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_POLICYKL = (int)6L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:388:1).RL_PPO_POLICYKL = 6
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_POLICYKL = 6
      * }
      */
     public static int RL_PPO_POLICYKL() {
@@ -4041,7 +4108,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RATIO_MEAN = (int)7L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:388:1).RL_PPO_RATIO_MEAN = 7
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_RATIO_MEAN = 7
      * }
      */
     public static int RL_PPO_RATIO_MEAN() {
@@ -4050,7 +4117,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_SKIPPED = (int)8L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:388:1).RL_PPO_SKIPPED = 8
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_SKIPPED = 8
      * }
      */
     public static int RL_PPO_SKIPPED() {
@@ -4059,7 +4126,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_ERROR = (int)9L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:388:1).RL_PPO_VALUE_ERROR = 9
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_VALUE_ERROR = 9
      * }
      */
     public static int RL_PPO_VALUE_ERROR() {
@@ -4068,7 +4135,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RETURNS_MEAN = (int)10L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:388:1).RL_PPO_RETURNS_MEAN = 10
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_RETURNS_MEAN = 10
      * }
      */
     public static int RL_PPO_RETURNS_MEAN() {
@@ -4077,7 +4144,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RETURNS_VAR = (int)11L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:388:1).RL_PPO_RETURNS_VAR = 11
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_RETURNS_VAR = 11
      * }
      */
     public static int RL_PPO_RETURNS_VAR() {
@@ -4086,7 +4153,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_MEAN = (int)12L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:388:1).RL_PPO_VALUE_MEAN = 12
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_VALUE_MEAN = 12
      * }
      */
     public static int RL_PPO_VALUE_MEAN() {
@@ -4095,7 +4162,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_ADVANTAGES_MEAN = (int)13L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:388:1).RL_PPO_ADVANTAGES_MEAN = 13
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_ADVANTAGES_MEAN = 13
      * }
      */
     public static int RL_PPO_ADVANTAGES_MEAN() {
@@ -4104,16 +4171,25 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RATIO_MAX = (int)14L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:388:1).RL_PPO_RATIO_MAX = 14
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_RATIO_MAX = 14
      * }
      */
     public static int RL_PPO_RATIO_MAX() {
         return RL_PPO_RATIO_MAX;
     }
+    private static final int RL_PPO_ENTROPY = (int)15L;
+    /**
+     * {@snippet lang=c :
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_ENTROPY = 15
+     * }
+     */
+    public static int RL_PPO_ENTROPY() {
+        return RL_PPO_ENTROPY;
+    }
     private static final int RL_PPO_STATS = (int)16L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:388:1).RL_PPO_STATS = 16
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_STATS = 16
      * }
      */
     public static int RL_PPO_STATS() {
@@ -4123,6 +4199,8 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static class rl_ppo_loss {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             Rlhf4j.C_INT,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
             Rlhf4j.C_POINTER,
             Rlhf4j.C_POINTER,
             Rlhf4j.C_POINTER,
@@ -4143,7 +4221,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     /**
      * Function descriptor for:
      * {@snippet lang=c :
-     * rl_status rl_ppo_loss(const rl_tensor *stats, const rl_tensor *gradLogp, const rl_tensor *gradValues, const rl_tensor *logp, const rl_tensor *oldLogp, const rl_tensor *values, const rl_tensor *oldValues, const rl_tensor *advantages, const rl_tensor *returns, const rl_ppo_config *config)
+     * rl_status rl_ppo_loss(const rl_tensor *stats, const rl_tensor *gradLogp, const rl_tensor *gradValues, const rl_tensor *logp, const rl_tensor *values, const rl_tensor *entropy, const rl_tensor *oldLogp, const rl_tensor *oldValues, const rl_tensor *advantages, const rl_tensor *returns, const rl_tensor *index, const rl_ppo_config *config)
      * }
      */
     public static FunctionDescriptor rl_ppo_loss$descriptor() {
@@ -4153,7 +4231,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     /**
      * Downcall method handle for:
      * {@snippet lang=c :
-     * rl_status rl_ppo_loss(const rl_tensor *stats, const rl_tensor *gradLogp, const rl_tensor *gradValues, const rl_tensor *logp, const rl_tensor *oldLogp, const rl_tensor *values, const rl_tensor *oldValues, const rl_tensor *advantages, const rl_tensor *returns, const rl_ppo_config *config)
+     * rl_status rl_ppo_loss(const rl_tensor *stats, const rl_tensor *gradLogp, const rl_tensor *gradValues, const rl_tensor *logp, const rl_tensor *values, const rl_tensor *entropy, const rl_tensor *oldLogp, const rl_tensor *oldValues, const rl_tensor *advantages, const rl_tensor *returns, const rl_tensor *index, const rl_ppo_config *config)
      * }
      */
     public static MethodHandle rl_ppo_loss$handle() {
@@ -4163,7 +4241,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     /**
      * Address for:
      * {@snippet lang=c :
-     * rl_status rl_ppo_loss(const rl_tensor *stats, const rl_tensor *gradLogp, const rl_tensor *gradValues, const rl_tensor *logp, const rl_tensor *oldLogp, const rl_tensor *values, const rl_tensor *oldValues, const rl_tensor *advantages, const rl_tensor *returns, const rl_ppo_config *config)
+     * rl_status rl_ppo_loss(const rl_tensor *stats, const rl_tensor *gradLogp, const rl_tensor *gradValues, const rl_tensor *logp, const rl_tensor *values, const rl_tensor *entropy, const rl_tensor *oldLogp, const rl_tensor *oldValues, const rl_tensor *advantages, const rl_tensor *returns, const rl_tensor *index, const rl_ppo_config *config)
      * }
      */
     public static MemorySegment rl_ppo_loss$address() {
@@ -4172,16 +4250,16 @@ public class Rlhf4j extends Rlhf4j$shared {
 
     /**
      * {@snippet lang=c :
-     * rl_status rl_ppo_loss(const rl_tensor *stats, const rl_tensor *gradLogp, const rl_tensor *gradValues, const rl_tensor *logp, const rl_tensor *oldLogp, const rl_tensor *values, const rl_tensor *oldValues, const rl_tensor *advantages, const rl_tensor *returns, const rl_ppo_config *config)
+     * rl_status rl_ppo_loss(const rl_tensor *stats, const rl_tensor *gradLogp, const rl_tensor *gradValues, const rl_tensor *logp, const rl_tensor *values, const rl_tensor *entropy, const rl_tensor *oldLogp, const rl_tensor *oldValues, const rl_tensor *advantages, const rl_tensor *returns, const rl_tensor *index, const rl_ppo_config *config)
      * }
      */
-    public static int rl_ppo_loss(MemorySegment stats, MemorySegment gradLogp, MemorySegment gradValues, MemorySegment logp, MemorySegment oldLogp, MemorySegment values, MemorySegment oldValues, MemorySegment advantages, MemorySegment returns, MemorySegment config) {
+    public static int rl_ppo_loss(MemorySegment stats, MemorySegment gradLogp, MemorySegment gradValues, MemorySegment logp, MemorySegment values, MemorySegment entropy, MemorySegment oldLogp, MemorySegment oldValues, MemorySegment advantages, MemorySegment returns, MemorySegment index, MemorySegment config) {
         var mh$ = rl_ppo_loss.HANDLE;
         try {
             if (TRACE_DOWNCALLS) {
-                traceDowncall("rl_ppo_loss", stats, gradLogp, gradValues, logp, oldLogp, values, oldValues, advantages, returns, config);
+                traceDowncall("rl_ppo_loss", stats, gradLogp, gradValues, logp, values, entropy, oldLogp, oldValues, advantages, returns, index, config);
             }
-            return (int)mh$.invokeExact(stats, gradLogp, gradValues, logp, oldLogp, values, oldValues, advantages, returns, config);
+            return (int)mh$.invokeExact(stats, gradLogp, gradValues, logp, values, entropy, oldLogp, oldValues, advantages, returns, index, config);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
@@ -4325,6 +4403,7 @@ public class Rlhf4j extends Rlhf4j$shared {
             Rlhf4j.C_POINTER,
             Rlhf4j.C_POINTER,
             Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
             Rlhf4j.C_POINTER
         );
 
@@ -4336,7 +4415,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     /**
      * Function descriptor for:
      * {@snippet lang=c :
-     * rl_status rl_adamw(const rl_tensor *param, const rl_tensor *m, const rl_tensor *v, const rl_tensor *grad, const rl_tensor *norm, const rl_adamw_config *config)
+     * rl_status rl_adamw(const rl_tensor *param, const rl_tensor *rounded, const rl_tensor *m, const rl_tensor *v, const rl_tensor *grad, const rl_tensor *norm, const rl_adamw_config *config)
      * }
      */
     public static FunctionDescriptor rl_adamw$descriptor() {
@@ -4346,7 +4425,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     /**
      * Downcall method handle for:
      * {@snippet lang=c :
-     * rl_status rl_adamw(const rl_tensor *param, const rl_tensor *m, const rl_tensor *v, const rl_tensor *grad, const rl_tensor *norm, const rl_adamw_config *config)
+     * rl_status rl_adamw(const rl_tensor *param, const rl_tensor *rounded, const rl_tensor *m, const rl_tensor *v, const rl_tensor *grad, const rl_tensor *norm, const rl_adamw_config *config)
      * }
      */
     public static MethodHandle rl_adamw$handle() {
@@ -4356,7 +4435,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     /**
      * Address for:
      * {@snippet lang=c :
-     * rl_status rl_adamw(const rl_tensor *param, const rl_tensor *m, const rl_tensor *v, const rl_tensor *grad, const rl_tensor *norm, const rl_adamw_config *config)
+     * rl_status rl_adamw(const rl_tensor *param, const rl_tensor *rounded, const rl_tensor *m, const rl_tensor *v, const rl_tensor *grad, const rl_tensor *norm, const rl_adamw_config *config)
      * }
      */
     public static MemorySegment rl_adamw$address() {
@@ -4365,16 +4444,16 @@ public class Rlhf4j extends Rlhf4j$shared {
 
     /**
      * {@snippet lang=c :
-     * rl_status rl_adamw(const rl_tensor *param, const rl_tensor *m, const rl_tensor *v, const rl_tensor *grad, const rl_tensor *norm, const rl_adamw_config *config)
+     * rl_status rl_adamw(const rl_tensor *param, const rl_tensor *rounded, const rl_tensor *m, const rl_tensor *v, const rl_tensor *grad, const rl_tensor *norm, const rl_adamw_config *config)
      * }
      */
-    public static int rl_adamw(MemorySegment param, MemorySegment m, MemorySegment v, MemorySegment grad, MemorySegment norm, MemorySegment config) {
+    public static int rl_adamw(MemorySegment param, MemorySegment rounded, MemorySegment m, MemorySegment v, MemorySegment grad, MemorySegment norm, MemorySegment config) {
         var mh$ = rl_adamw.HANDLE;
         try {
             if (TRACE_DOWNCALLS) {
-                traceDowncall("rl_adamw", param, m, v, grad, norm, config);
+                traceDowncall("rl_adamw", param, rounded, m, v, grad, norm, config);
             }
-            return (int)mh$.invokeExact(param, m, v, grad, norm, config);
+            return (int)mh$.invokeExact(param, rounded, m, v, grad, norm, config);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {

@@ -23,6 +23,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     float max_grad_norm;
  *     int32_t step;
  *     int32_t reserved;
+ *     int64_t decayed;
  * }
  * }
  */
@@ -40,7 +41,8 @@ public class rl_adamw_config {
         Rlhf4j.C_FLOAT.withName("weight_decay"),
         Rlhf4j.C_FLOAT.withName("max_grad_norm"),
         Rlhf4j.C_INT.withName("step"),
-        Rlhf4j.C_INT.withName("reserved")
+        Rlhf4j.C_INT.withName("reserved"),
+        Rlhf4j.C_LONG.withName("decayed")
     ).withName("rl_adamw_config");
 
     /**
@@ -400,6 +402,50 @@ public class rl_adamw_config {
      */
     public static void reserved(MemorySegment struct, int fieldValue) {
         struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
+    }
+
+    private static final OfLong decayed$LAYOUT = (OfLong)$LAYOUT.select(groupElement("decayed"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t decayed
+     * }
+     */
+    public static final OfLong decayed$layout() {
+        return decayed$LAYOUT;
+    }
+
+    private static final long decayed$OFFSET = $LAYOUT.byteOffset(groupElement("decayed"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t decayed
+     * }
+     */
+    public static final long decayed$offset() {
+        return decayed$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t decayed
+     * }
+     */
+    public static long decayed(MemorySegment struct) {
+        return struct.get(decayed$LAYOUT, decayed$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t decayed
+     * }
+     */
+    public static void decayed(MemorySegment struct, long fieldValue) {
+        struct.set(decayed$LAYOUT, decayed$OFFSET, fieldValue);
     }
 
     /**
