@@ -5,7 +5,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <fstream>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <set>
 #include <string>
@@ -94,8 +96,28 @@ bool asked_to_fail(const std::string &kernel) {
   return ++launches == std::atoll(asked.c_str() + colon + 1);
 }
 
+/// RLHF4J_EMULATOR_LAUNCHES=FILE: how many launches of each kernel and how many copies there were, written when the process ends.
+class Launches {
+ public:
+  Launches() : file_(std::getenv("RLHF4J_EMULATOR_LAUNCHES")) {}
+  ~Launches() {
+    if (!file_) return;
+    std::ofstream out(file_);
+    for (const auto &[name, count] : counts_) out << count << " " << name << "\n";
+  }
+  void count(const std::string &name) {
+    if (file_) counts_[name]++;
+  }
+
+ private:
+  const char *file_;
+  std::map<std::string, int64_t> counts_;
+};
+Launches launches;
+
 CUresult run_kernel(Copied &launch) {
   const std::string &name = machine->name_of(launch.kernel);
+  launches.count(name);
   if (asked_to_fail(name)) {
     last_report = name + ": failed, as RLHF4J_EMULATOR_FAIL asks";
     return broken = CUDA_ERROR_LAUNCH_FAILED;
@@ -209,11 +231,13 @@ CUresult CUDAAPI cuMemFreeHost(void *block) {
 }
 
 CUresult CUDAAPI cuMemcpyHtoDAsync(CUdeviceptr dst, const void *src, size_t bytes, CUstream stream) {
+  launches.count("copy to device");
   const Lock lock(mutex);
   stream->queue.push_back([=] { return copy(address(dst), src, bytes, true, false); });
   return CUDA_SUCCESS;
 }
 CUresult CUDAAPI cuMemcpyDtoHAsync(void *dst, CUdeviceptr src, size_t bytes, CUstream stream) {
+  launches.count("copy to host");
   const Lock lock(mutex);
   stream->queue.push_back([=] { return copy(dst, address(src), bytes, false, true); });
   return CUDA_SUCCESS;

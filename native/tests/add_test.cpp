@@ -8,7 +8,7 @@ class Add : public testing::TestWithParam<std::tuple<int32_t, int32_t, int32_t>>
 TEST_P(Add, EveryMixOfDtypesDenseAndStrided) {
   const auto [dy, da, db] = GetParam();
   for (int64_t rows : {1, 3, 700}) {
-    for (int64_t n : {1, 15, 64, 97}) {
+    for (int64_t n : {1, 15, 16, 17, 64, 97}) {
       const Floats a = random_floats(rows * n, 1, da), b = random_floats(rows * n, 2, db);
       Floats want(a.size());
       for (size_t i = 0; i < a.size(); i++) {
@@ -24,6 +24,15 @@ TEST_P(Add, EveryMixOfDtypesDenseAndStrided) {
       RL_CHECK(rl_add(&view, ta, tb));
       EXPECT_EQ(slice(wide.get(), n + 5, 2, n), want);
       EXPECT_EQ(slice(wide.get(), n + 5, n + 2, 3), Floats(static_cast<size_t>(rows * 3), 3.0f));
+
+      // Rows that begin at a multiple of 16 bytes and end where they like.
+      const int64_t width = (n + 23) / 8 * 8;
+      Tensor even({rows, width}, Floats(static_cast<size_t>(rows * width), 3.0f), dy);
+      const rl_tensor aligned = columns(even, 8, {rows, n});
+      RL_CHECK(rl_add(&aligned, ta, tb));
+      EXPECT_EQ(slice(even.get(), width, 8, n), want);
+      EXPECT_EQ(slice(even.get(), width, n + 8, width - n - 8),
+                Floats(static_cast<size_t>(rows * (width - n - 8)), 3.0f));
     }
   }
 }

@@ -74,6 +74,35 @@ TEST(RmsNorm, OfEachHeadEqualsRowsOfHeads) {
   }
 }
 
+// Wherever a row begins, and however long it is: the same bits, and nothing beside it moves.
+TEST(RmsNorm, AnyAlignmentGivesTheSameBits) {
+  for (int32_t dtype : {RL_F32, RL_BF16}) {
+    for (int64_t n : {15, 16, 17, 2051}) {
+      const int64_t rows = 3, size = rows * n;
+      const Floats x = random_floats(size, 1, dtype), w = random_floats(n, 2), g = random_floats(size, 3, dtype);
+      Tensor tx({rows, n}, x, dtype), tw({n}, w), tg({rows, n}, g, dtype), ty({rows, n}, dtype), tgx({rows, n}, dtype),
+          tgw({n}, Floats(static_cast<size_t>(n), 0.0f));
+      RL_CHECK(rl_rms_norm(ty, tx, tw, 1e-5f));
+      RL_CHECK(rl_rms_norm_backward(tgx, tgw, tg, tx, tw, 1e-5f));
+      for (int64_t from : {0, 1, 2, 8}) {
+        const int64_t width = (n + 23) / 8 * 8;
+        Tensor wx({rows, width}, Floats(static_cast<size_t>(rows * width), 5.0f), dtype),
+            wy({rows, width}, Floats(static_cast<size_t>(rows * width), 3.0f), dtype),
+            gw({n}, Floats(static_cast<size_t>(n), 0.0f));
+        const rl_tensor vx = columns(wx, from, {rows, n}), vy = columns(wy, from, {rows, n});
+        RL_CHECK(rl_copy(&vx, tx));
+        RL_CHECK(rl_rms_norm(&vy, &vx, tw, 1e-5f));
+        EXPECT_EQ(slice(wy.get(), width, from, n), ty.get()) << n << " from " << from;
+        RL_CHECK(rl_rms_norm_backward(&vy, gw, tg, &vx, tw, 1e-5f));
+        EXPECT_EQ(slice(wy.get(), width, from, n), tgx.get()) << n << " from " << from;
+        EXPECT_EQ(gw.get(), tgw.get());
+        EXPECT_EQ(slice(wy.get(), width, from + n, width - from - n),
+                  Floats(static_cast<size_t>(rows * (width - from - n)), 3.0f));
+      }
+    }
+  }
+}
+
 TEST(RmsNormErrors, NamesOpArgumentExpectedAndFound) {
   Tensor x({3, 8}), y({3, 8}), w({7});
   expect_error(rl_rms_norm(y, x, w, 1e-5f), RL_INVALID_ARGUMENT, {"rms_norm", "w", "expected shape [8]", "found [7]"});
