@@ -47,7 +47,14 @@ target_link_libraries(ptx_test PRIVATE rlhf4j_cuda_options GTest::gtest ${CMAKE_
 set_target_properties(ptx_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
 add_test(NAME ptx_test COMMAND ptx_test)
 
+# Traffic of every kernel against its budget, and the table of it.
+add_executable(traffic_report emulator/traffic_report.cpp)
+target_link_libraries(traffic_report PRIVATE rlhf4j_test_support)
+target_compile_definitions(traffic_report PRIVATE RL_BUILD_DIR="${PROJECT_BINARY_DIR}" RL_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+set_target_properties(traffic_report PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+add_emulated_test(traffic_report traffic_report RLHF4J_TEST_DEVICE=emulated-checked RLHF4J_CUDA_BLOCKING=1)
+
 # What native/build.sh --tests cuda builds, and no more.
 list(TRANSFORM cuda_tests APPEND _test)
-add_custom_target(cuda_tests DEPENDS ${cuda_tests} device_test checker_test ptx_test rlhf4j_cuda rlhf4j_emulated
+add_custom_target(cuda_tests DEPENDS ${cuda_tests} device_test checker_test ptx_test traffic_report rlhf4j_cuda rlhf4j_emulated
                   rlhf4j_emulated-checked rlhf4j_ptx80 rlhf4j_ptx90)
