@@ -186,24 +186,31 @@ inline void attention_cases(const Measure &measure) {
              cost(8, 512, 32, 8, dd, true), bf16},
             [&] { RL_CHECK(rl_attention_backward(gradQ, gradK, gradV, gradO, o, lse, q, k, v, cu, 0.125f, 0)); });
   }
-  for (const int64_t d : {64, 128}) {
-    constexpr int64_t rows = 4, page = 64, pages = 4, heads = 8, kvHeads = 2;
-    auto cost = [](double b, double length, double hq, double hk, double size) {
-      return Cost{2 * b * length * hk * size * 2 + 2 * 2 * b * hq * size, 4 * b * length * hq * size};
+  struct Decode {
+    int64_t d, rows, pages;
+  };
+  for (const auto &[d, rows, pages] : {Decode{64, 4, 4}, Decode{128, 4, 4}, Decode{128, 1, 16}}) {
+    constexpr int64_t page = 64, heads = 8, kvHeads = 2;
+    auto cost = [](double b, double keys, double hq, double hk, double size) {
+      return Cost{2 * b * keys * hk * size * 2 + 2 * 2 * b * hq * size, 4 * b * keys * hq * size};
     };
     Ints list;
     for (int i = 0; i < rows * pages; i++) list.push_back(i * 5 % (rows * pages));
     Tensor cacheK({rows * pages, page, kvHeads, d}, random_floats(rows * pages * page * kvHeads * d, 1), RL_BF16),
         cacheV({rows * pages, page, kvHeads, d}, random_floats(rows * pages * page * kvHeads * d, 2), RL_BF16),
         q({rows, heads, d}, random_floats(rows * heads * d, 3), RL_BF16), o({rows, heads, d}, RL_BF16),
-        slots({rows, pages}, list), lengths({rows}, Ints(rows, page * pages));
-    const double dd = static_cast<double>(d);
-    measure({"attention_decode bf16 " + std::to_string(d), "4 rows of 256, heads 8/2 of " + std::to_string(d),
-             cost(rows, 256, heads, kvHeads, dd), "64 rows of 1024, heads 32/8 of " + std::to_string(d),
+        slots({rows, pages}, list),
+        lengths({rows}, Ints(static_cast<size_t>(rows), static_cast<int32_t>(page * pages)));
+    const double dd = static_cast<double>(d), length = static_cast<double>(page * pages);
+    const std::string of = std::to_string(d);
+    measure({"attention_decode bf16 " + of + (rows == 1 ? ", in pieces" : ""),
+             std::to_string(rows) + " x " + std::to_string(page * pages) + ", heads 8/2 of " + of,
+             cost(static_cast<double>(rows), length, heads, kvHeads, dd), "64 x 1024, heads 32/8 of " + of,
              cost(64, 1024, 32, 8, dd), true},
             [&] { RL_CHECK(rl_attention_decode(o, q, cacheK, cacheV, slots, lengths, 0.125f, 0)); });
-    if (d == 64) continue;
-    Tensor k({rows, kvHeads, d}, random_floats(rows * kvHeads * d, 4), RL_BF16), at({rows}, Ints(rows, 63));
+    if (d == 64 || rows == 1) continue;
+    Tensor k({rows, kvHeads, d}, random_floats(rows * kvHeads * d, 4), RL_BF16),
+        at({rows}, Ints(static_cast<size_t>(rows), 63));
     Ints last;
     for (int i = 0; i < rows; i++) last.push_back(i);
     Tensor into({rows}, last);
