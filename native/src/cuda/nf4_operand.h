@@ -73,16 +73,6 @@ struct Nf4Columns {
 DEVICE Nf4Columns nf4_columns(const bf16 *x) {
   return {load_vector(reinterpret_cast<const uint4 *>(x)), load_vector(reinterpret_cast<const uint4 *>(x + 8))};
 }
-/// The same from global memory, by the whole warp: two lanes load 32 bytes side by side, one's and then the other's.
-DEVICE Nf4Columns nf4_columns_side_by_side(const bf16 *x) {
-  const bool odd = lane() % 2 != 0;
-  const bf16 *pair = x + (odd ? -8 : 0);
-  const uint4 even = load_vector(reinterpret_cast<const uint4 *>(pair)),
-              other = load_vector(reinterpret_cast<const uint4 *>(pair + 16)), give = odd ? even : other;
-  const uint4 taken = make_uint4(__shfl_xor_sync(kFullWarp, give.x, 1), __shfl_xor_sync(kFullWarp, give.y, 1),
-                                 __shfl_xor_sync(kFullWarp, give.z, 1), __shfl_xor_sync(kFullWarp, give.w, 1));
-  return odd ? Nf4Columns{taken, other} : Nf4Columns{even, taken};
-}
 
 /// total += a tile's products with operand B, x(n) giving the lane's 16 columns of x for rows 8 n .. 8 n + 7.
 template <int kN, class X>

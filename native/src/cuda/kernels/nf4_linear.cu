@@ -84,7 +84,7 @@ DEVICE void few_rows(const View &y, const View &x, const Nf4Matrix &w, const Vie
       const float upper = pair.scale_of(i, lane() / 4), lower = pair.scale_of(i, lane() / 4 + 8);
       if (block + i >= end) break;
       add_nf4_tile(total, table, pair.codes[i], upper, lower,
-                   [&](int) { return nf4_columns_side_by_side(mine + (block + i) * kNf4Block); });
+                   [&](int) { return nf4_columns(mine + (block + i) * kNf4Block); });
     }
   }
 #pragma unroll
