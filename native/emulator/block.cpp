@@ -14,6 +14,7 @@
 #include "emulator/memory.h"
 #include "emulator/registry.h"
 #include "emulator/report.h"
+#include "emulator/traffic.h"
 #include "emulator/warp.h"
 
 // Saves what a call preserves on this stack, and goes on where the other stack was left.
@@ -159,6 +160,7 @@ bool run_block(unsigned number) {
   this_thread = &fibers[first].thread;
   rl_emulator_switch(&main_stack, fibers[first].stack_pointer);
   this_thread = nullptr;
+  traffic::block_meets();
   if (abandoned) return false;
   if (alive > 0) {
     report_deadlock();
@@ -224,6 +226,7 @@ void block_barrier(const char *file, int line) {
   }
   at_barrier = 0;
   checker::barrier();
+  traffic::block_meets();
   const int me = this_thread->number;
   for (int i = 0; i < count; i++) {
     if (i != me && fibers[i].state == State::waiting) wake(i);  // all that live wait here

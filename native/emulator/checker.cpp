@@ -13,6 +13,7 @@
 #include "emulator/fiber.h"
 #include "emulator/memory.h"
 #include "emulator/report.h"
+#include "emulator/traffic.h"
 
 namespace rl::emulator {
 namespace {
@@ -148,7 +149,7 @@ void barrier() { barrier_start = ++now; }
 
 void warp_barrier(int warp) { warp_barriers[warp] = ++now; }
 
-void touch(const void *p, size_t bytes, Access kind, const char *file, int line, const void *code) {
+static void check(const void *p, size_t bytes, Access kind, const char *file, int line, const void *code) {
   if (!this_thread) return;  // host code
   if (is_stack(p)) return;
   Cell *cells = cell(p);
@@ -191,6 +192,11 @@ void touch(const void *p, size_t bytes, Access kind, const char *file, int line,
   }
 }
 
+void touch(const void *p, size_t bytes, Access kind, const char *file, int line, const void *code) {
+  check(p, bytes, kind, file, line, code);
+  if (this_thread) traffic::note(p, bytes, kind, file, line, code);
+}
+
 void copy_starts(const void *dst, size_t bytes, const char *file, int line) {
   if (!checked) return;
   touch(dst, bytes, Access::write, file, line, nullptr);
@@ -202,7 +208,7 @@ void copy_ends(const void *dst, size_t bytes, const char *file, int line) {
   if (!checked) return;
   Cell *cells = cell(dst);
   for (size_t i = 0; i < bytes; i++) cells[i].flags &= static_cast<uint8_t>(~kInFlight);
-  touch(dst, bytes, Access::write, file, line, nullptr);
+  check(dst, bytes, Access::write, file, line, nullptr);
 }
 
 void lend(const void *block, size_t bytes) {

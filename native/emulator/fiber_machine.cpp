@@ -3,6 +3,7 @@
 #include "emulator/checker.h"
 #include "emulator/machine.h"
 #include "emulator/registry.h"
+#include "emulator/traffic.h"
 
 namespace rl::emulator {
 namespace {
@@ -22,6 +23,7 @@ class FiberMachine final : public Machine {
   }
   void run(const void *kernel, dim3 grid, dim3 block, size_t shared, void **values) override {
     emulator::run({kernel_of(kernel), grid, block, shared, values}, settings_of_environment());
+    traffic::append_to_file(name_of(kernel));
   }
   void lend(const void *block, size_t bytes) override { checker::lend(block, bytes); }
   void written(const void *p, size_t bytes) override { checker::written(p, bytes); }

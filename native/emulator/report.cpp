@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <set>
+#include <unordered_map>
 #include <vector>
 
 #include "emulator/block.h"
@@ -17,29 +18,46 @@ std::string &kernel = *new std::string;
 std::vector<std::string> &lines = *new std::vector<std::string>;
 std::set<std::string> &seen = *new std::set<std::string>;
 
-/// From the library's debugging information. Binutils' addr2line is where a compiler is.
-std::string line_of(const void *code) {
-  Dl_info info;
-  if (!dladdr(code, &info) || !info.dli_fname) return "?";
-  char command[1024], output[512] = "";
-  std::snprintf(command, sizeof command, "addr2line -e '%s' 0x%zx 2>/dev/null", info.dli_fname,
-                static_cast<size_t>(static_cast<const char *>(code) - static_cast<const char *>(info.dli_fbase)) - 1);
-  if (FILE *pipe = popen(command, "r")) {
-    if (!std::fgets(output, sizeof output, pipe)) output[0] = 0;
-    pclose(pipe);
-  }
-  std::string text = output;
-  text = text.substr(0, text.find_first_of(" \n"));
-  const size_t slash = text.rfind('/');
-  return slash == std::string::npos ? text : text.substr(slash + 1);
-}
+std::unordered_map<const void *, std::string> &names = *new std::unordered_map<const void *, std::string>;
 
 }  // namespace
 
 std::string place(const char *file, int line, const void *code) {
-  if (!file) return code ? line_of(code) : "?";
+  if (!file) {
+    if (!code) return "?";
+    name_places({code});
+    return names[code];
+  }
   const char *slash = std::strrchr(file, '/');
   return std::string(slash ? slash + 1 : file) + ":" + std::to_string(line);
+}
+
+// From the library's debugging information. Binutils' addr2line is where a compiler is.
+void name_places(const std::vector<const void *> &codes) {
+  std::string command;
+  std::vector<const void *> asked;
+  for (const void *code : codes) {
+    Dl_info info;
+    if (!names.emplace(code, "?").second || !dladdr(code, &info) || !info.dli_fname) continue;
+    if (command.empty()) command = std::string("addr2line -e '") + info.dli_fname + "'";
+    char address[32];
+    std::snprintf(address, sizeof address, " 0x%zx",
+                  static_cast<size_t>(static_cast<const char *>(code) - static_cast<const char *>(info.dli_fbase)) - 1);
+    command += address;
+    asked.push_back(code);
+  }
+  if (asked.empty()) return;
+  if (FILE *pipe = popen((command + " 2>/dev/null").c_str(), "r")) {
+    char output[1024];
+    for (const void *code : asked) {
+      if (!std::fgets(output, sizeof output, pipe)) break;
+      std::string text = output;
+      text = text.substr(0, text.find_first_of(" \n"));
+      const size_t slash = text.rfind('/');
+      names[code] = slash == std::string::npos ? text : text.substr(slash + 1);
+    }
+    pclose(pipe);
+  }
 }
 
 void begin_report(const std::string &name) { kernel = name; }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace rl::emulator {
 
@@ -14,5 +15,7 @@ std::string take_report();
 
 /// "rms_norm.cu:31".
 std::string place(const char *file, int line, const void *code = nullptr);
+/// Looks many addresses up at once, for place() to know them: each look-up takes the library's debugging information in.
+void name_places(const std::vector<const void *> &codes);
 
 }  // namespace rl::emulator

@@ -8,6 +8,7 @@
 #include "emulator/checker.h"
 #include "emulator/fiber.h"
 #include "emulator/report.h"
+#include "emulator/traffic.h"
 
 namespace rl::emulator {
 namespace {
@@ -64,6 +65,7 @@ void collective(const char *name, unsigned mask, const void *in, void *out, Comb
     park(name, mask, file, line);
     return;
   }
+  if (mask == kAll) traffic::warp_meets(thread / 32);
   if (combine) combine(*call);
   call->name = nullptr;
   for (int i = 0; i < 32; i++) {

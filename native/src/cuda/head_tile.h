@@ -12,9 +12,10 @@
 
 namespace rl::cuda {
 
-/// A tile of logits of one row: the largest m, the sum of e^(z - m), and the sum of something times e^(z - m).
-struct HeadPart {
-  float top, sum, weighted;
+/// A tile of logits of one row: the largest m, the sum of e^(z - m), and the sum of something times e^(z - m). A vector, to be
+/// read and written by one access.
+struct alignas(16) HeadPart {
+  float top, sum, weighted, unused;
 };
 
 /// Tiles of logits by tensor cores. One product: warps of 64 x 64, which read shared memory least, two blocks a
@@ -121,7 +122,8 @@ DEVICE void store_parts(const HeadTile<Tiles> &tile, HeadPart *parts, const floa
 #pragma unroll
   for (int i = 0; i < A::kHeldRows; i++) {
     if (A::row(i) >= tile.rows) continue;
-    parts[(tile.row + A::row(i)) * gridDim.y + blockIdx.y] = {top[i], sum[i], weighted[i]};
+    store_vector(reinterpret_cast<float4 *>(parts + (tile.row + A::row(i)) * gridDim.y + blockIdx.y),
+                 make_float4(top[i], sum[i], weighted[i], 0));
   }
 }
 
@@ -166,14 +168,19 @@ struct HeadRow {
   double mean;      // sum p weight, where it is no distance from the top
 };
 
+DEVICE HeadPart load_part(const HeadPart *part) {
+  const float4 x = load_vector(reinterpret_cast<const float4 *>(part));
+  return {x.x, x.y, x.z, x.w};
+}
+
 /// Merges a row's parts in an order that depends on their number alone; by one warp, every lane gets the result.
 DEVICE HeadRow merge_parts(const HeadPart *parts, int64_t count) {
   float top = -INFINITY;
-  for (int64_t p = lane(); p < count; p += 32) top = fmaxf(top, parts[p].top);
+  for (int64_t p = lane(); p < count; p += 32) top = fmaxf(top, load_part(parts + p).top);
   for (int step = 16; step > 0; step /= 2) top = fmaxf(top, __shfl_xor_sync(kFullWarp, top, step));
   double sum = 0, distance = 0, weighted = 0;
   for (int64_t p = lane(); p < count; p += 32) {
-    const HeadPart part = parts[p];
+    const HeadPart part = load_part(parts + p);
     const double shift = static_cast<double>(part.top) - static_cast<double>(top);
     const double factor = static_cast<double>(expf(part.top - top)), s = static_cast<double>(part.sum) * factor;
     sum += s;
@@ -192,7 +199,7 @@ DEVICE HeadRow merge_parts(const HeadPart *parts, int64_t count) {
 /// Writes a tile, columns past the vocabulary's end too: dz has room for whole tiles. tile.shared must be free.
 template <class T, class Tiles>
 DEVICE void store_tile(const HeadTile<Tiles> &tile, const Accumulator<T, Tiles> &z, const View &dz) {
-  static_assert(kHeadShared<Tiles> >= sizeof(float) * Tiles::kStagedFloats);
+  static_assert(kHeadShared<Tiles> >= Tiles::template kStagedBytes<sizeof(T)>);
   constexpr int kRun = 16 / sizeof(T);
   for_each_run<kRun>(z, reinterpret_cast<float *>(tile.shared), [&](int row, int column, const float(&values)[kRun]) {
     if (row >= tile.rows) return;

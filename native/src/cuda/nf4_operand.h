@@ -66,6 +66,14 @@ struct Nf4TilePair {
   DEVICE_MEMBER float scale_of(int i, int row) const { return __shfl_sync(kFullWarp, scale, i * 16 + row); }
 };
 
+/// A lane's 16 columns of x.
+struct Nf4Columns {
+  uint4 first, second;
+};
+DEVICE Nf4Columns nf4_columns(const bf16 *x) {
+  return {load_vector(reinterpret_cast<const uint4 *>(x)), load_vector(reinterpret_cast<const uint4 *>(x + 8))};
+}
+
 /// total += a tile's products with operand B, x(n) giving the lane's 16 columns of x for rows 8 n .. 8 n + 7.
 template <int kN, class X>
 DEVICE void add_nf4_tile(float (&total)[kN][4], const uint32_t *table, const uint4 &codes, float upper, float lower,
@@ -73,8 +81,7 @@ DEVICE void add_nf4_tile(float (&total)[kN][4], const uint32_t *table, const uin
   const Nf4Fragments w(table, codes);
 #pragma unroll
   for (int n = 0; n < kN; n++) {
-    const uint4 *columns = x(n);
-    const uint4 first = load_vector(columns), second = load_vector(columns + 1);
+    const auto [first, second] = x(n);
     float sum[4] = {};
     mma_bf16(sum, w.a[0], first.x, first.y);
     mma_bf16(sum, w.a[1], first.z, first.w);

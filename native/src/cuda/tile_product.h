@@ -44,8 +44,13 @@ struct TileBuffer {
   static constexpr int kLines = kAlong ? kCount : kStep, kWidth = kAlong ? kStep : kCount;
   static constexpr int kPitch = kWidth + kChunk;
   static constexpr int kSize = tile_elements(kAlong, kCount, sizeof(T));
-  static constexpr int kChunks = kLines * kWidth / kChunk;
+  static constexpr int kAcross = kWidth / kChunk, kChunks = kLines * kAcross;
 
+  /// The line of chunk i. Eight lanes store at a time: where that is two lines of 64 bytes, lines 4 apart lie in different banks.
+  static DEVICE_MEMBER int line(int i) {
+    const int l = i / kAcross;
+    return kAcross == 4 ? (l & ~7) | (l & 1) << 2 | (l >> 1 & 3) : l;
+  }
   static DEVICE_MEMBER void load(T *tile, const Operand<T> &x, int64_t first, int64_t k) {
     const int64_t line0 = kAlong ? first : k, column0 = kAlong ? k : first;
     const int64_t lines = kAlong ? x.count : x.depth, columns = kAlong ? x.depth : x.count;
@@ -54,7 +59,7 @@ struct TileBuffer {
       const T *corner = x.data + line0 * x.stride + column0;
 #pragma unroll
       for (int i = threadIdx.x; i < kChunks; i += kThreads) {
-        const int l = i / (kWidth / kChunk), c = i % (kWidth / kChunk) * kChunk;
+        const int l = line(i), c = i % kAcross * kChunk;
         cp_async16(tile + l * kPitch + c, corner + l * x.stride + c, true);
       }
       return;
@@ -63,18 +68,18 @@ struct TileBuffer {
         x.data - reinterpret_cast<uintptr_t>(x.data) % 16 / sizeof(T);  // an address for what is not read
 #pragma unroll 1                                                        // registers are for the products
     for (int i = threadIdx.x; i < kChunks; i += kThreads) {
-      const int l = i / (kWidth / kChunk), c = i % (kWidth / kChunk) * kChunk;
-      const int64_t line = line0 + l, column = column0 + c;
-      const bool inside = line < lines && column + kChunk <= columns, outside = line >= lines || column >= columns;
+      const int l = line(i), c = i % kAcross * kChunk;
+      const int64_t at = line0 + l, column = column0 + c;
+      const bool inside = at < lines && column + kChunk <= columns, outside = at >= lines || column >= columns;
       T *to = tile + l * kPitch + c;
       if (outside || (inside && vectors)) {
-        const T *from = inside ? x.data + line * x.stride + column : aligned;
+        const T *from = inside ? x.data + at * x.stride + column : aligned;
         cp_async16(to, from, inside);
         continue;
       }
 #pragma unroll 1
       for (int e = 0; e < kChunk; e++) {
-        to[e] = column + e < columns ? x.data[line * x.stride + column + e] : from_f32<T>(0.0f);
+        to[e] = column + e < columns ? x.data[at * x.stride + column + e] : from_f32<T>(0.0f);
       }
     }
   }
@@ -140,16 +145,19 @@ struct Accumulator<bf16, Tiles> {
       }
     }
   }
-  /// use(row, column, value) for every element of the tile that this thread holds.
-  template <class Use>
-  DEVICE_MEMBER void for_each(Use &&use) const {
-    const int row = warp_row() + lane() / 4, column = warp_column() + lane() % 4 * 2;
+  /// The tile, row by row, to shared memory: rows are 8 words apart (mod 32), so that pairs of four rows meet no bank twice.
+  static constexpr int kStagedPitch = Tiles::template kStagedPitch<2>;
+  DEVICE_MEMBER void stage(float *to) const {
+    float *corner = to + (warp_row() + lane() / 4) * kStagedPitch + warp_column() + lane() % 4 * 2;
 #pragma unroll
     for (int i = 0; i < kDown; i++) {
 #pragma unroll
       for (int j = 0; j < 2 * kAcross; j++) {
 #pragma unroll
-        for (int r = 0; r < 4; r++) use(row + i * 16 + r / 2 * 8, column + j * 8 + r % 2, c[i][j][r]);
+        for (int r = 0; r < 2; r++) {
+          store_vector(reinterpret_cast<float2 *>(corner + (i * 16 + r * 8) * kStagedPitch + j * 8),
+                       make_float2(c[i][j][2 * r], c[i][j][2 * r + 1]));
+        }
       }
     }
   }
@@ -169,27 +177,42 @@ struct Accumulator<float, SmallTiles> {
   template <class A, class B>
   DEVICE_MEMBER void multiply(const float *a, const float *b) {
     const int row = threadIdx.x / 16, column = threadIdx.x % 16;
-#pragma unroll 4  // all of it would spill registers
-    for (int k = 0; k < kStep; k++) {
-      float x[8], y[4];
+#pragma unroll 1  // all of it would spill registers
+    for (int k = 0; k < kStep; k += 4) {
+      float x[8][4], y[4][4];
 #pragma unroll
-      for (int i = 0; i < 8; i++) x[i] = *A::at(a, row + i * 8, k);
+      for (int i = 0; i < 8; i++) read_four<A>(x[i], a, row + i * 8, k);
 #pragma unroll
-      for (int j = 0; j < 4; j++) y[j] = *B::at(b, column + j * 16, k);
+      for (int j = 0; j < 4; j++) read_four<B>(y[j], b, column + j * 16, k);
 #pragma unroll
-      for (int i = 0; i < 8; i++) {
+      for (int e = 0; e < 4; e++) {
 #pragma unroll
-        for (int j = 0; j < 4; j++) c[i][j] += x[i] * y[j];
+        for (int i = 0; i < 8; i++) {
+#pragma unroll
+          for (int j = 0; j < 4; j++) c[i][j] += x[i][e] * y[j][e];
+        }
       }
     }
   }
-  template <class Use>
-  DEVICE_MEMBER void for_each(Use &&use) const {
-    const int row = threadIdx.x / 16, column = threadIdx.x % 16;
+  /// Four of the contraction: of a line along it by one access, since single ones of lanes eight lines apart meet in a bank.
+  template <class Buffer>
+  static DEVICE_MEMBER void read_four(float (&v)[4], const float *tile, int i, int k) {
+    if constexpr (Buffer::kAlong) {
+      const float4 four = load_vector(reinterpret_cast<const float4 *>(Buffer::at(tile, i, k)));
+      v[0] = four.x, v[1] = four.y, v[2] = four.z, v[3] = four.w;
+    } else {
+#pragma unroll
+      for (int e = 0; e < 4; e++) v[e] = *Buffer::at(tile, i, k + e);
+    }
+  }
+  /// As above; rows of 16 neighbours are 16 words apart.
+  static constexpr int kStagedPitch = SmallTiles::kStagedPitch<4>;
+  DEVICE_MEMBER void stage(float *to) const {
+    float *corner = to + threadIdx.x / 16 * kStagedPitch + threadIdx.x % 16;
 #pragma unroll
     for (int i = 0; i < 8; i++) {
 #pragma unroll
-      for (int j = 0; j < 4; j++) use(row + i * 8, column + j * 16, c[i][j]);
+      for (int j = 0; j < 4; j++) corner[i * 8 * kStagedPitch + j * 16] = c[i][j];
     }
   }
 };
@@ -261,20 +284,26 @@ DEVICE Accumulator<T> tile_product(const Operand<T> &a, const Operand<T> &b, int
 }
 
 /// use(row, column, values) for all of a tile by runs of kWidth columns, neighbours by neighbouring threads: what was in
-/// fragments passes through `shared` (Tiles::kStagedFloats of them, 16-byte aligned).
+/// fragments passes through `shared` (Tiles::kStagedBytes of it, 16-byte aligned).
 template <int kWidth, class Tiles, class T, class Use>
 DEVICE void for_each_run(const Accumulator<T, Tiles> &sum, float *shared, Use &&use) {
-  constexpr int kPitch = Tiles::kStagedPitch;
-  sum.for_each([&](int row, int column, float value) { shared[row * kPitch + column] = value; });
+  constexpr int kPitch = Accumulator<T, Tiles>::kStagedPitch;
+  static_assert(kWidth == 4 || kWidth == 8);
+  sum.stage(shared);
   __syncthreads();
 #pragma unroll 1
   for (int i = threadIdx.x; i < Tiles::kRows * Tiles::kColumns / kWidth; i += Tiles::kThreads) {
     const int row = i / (Tiles::kColumns / kWidth), column = i % (Tiles::kColumns / kWidth) * kWidth;
-    float values[kWidth];
-#pragma unroll
-    for (int v = 0; v < kWidth; v += 4) {
-      const float4 four = load_vector(reinterpret_cast<const float4 *>(shared + row * kPitch + column + v));
-      values[v] = four.x, values[v + 1] = four.y, values[v + 2] = four.z, values[v + 3] = four.w;
+    const float *from = shared + row * kPitch + column;
+    // Eight lanes read at a time. Of runs of 8 the latter four begin with the second half, which lies in the banks between.
+    const bool second = kWidth == 8 && lane() / 4 % 2 == 1;
+    const float4 a = load_vector(reinterpret_cast<const float4 *>(from + (second ? 4 : 0)));
+    float values[kWidth] = {a.x, a.y, a.z, a.w};
+    if constexpr (kWidth == 8) {
+      const float4 b = load_vector(reinterpret_cast<const float4 *>(from + (second ? 0 : 4)));
+      const float4 low = second ? b : a, high = second ? a : b;
+      values[0] = low.x, values[1] = low.y, values[2] = low.z, values[3] = low.w;
+      values[4] = high.x, values[5] = high.y, values[6] = high.z, values[7] = high.w;
     }
     use(row, column, values);
   }

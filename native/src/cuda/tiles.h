@@ -14,8 +14,11 @@ struct Tiling {
   static constexpr int kWarpsDown = kWarpsDown_, kWarpsAcross = kWarpsAcross_;
   static constexpr int kWarpRows = kRows / kWarpsDown, kWarpColumns = kColumns / kWarpsAcross;
   static constexpr int kThreads = 32 * kWarpsDown * kWarpsAcross;
-  // C in f32 on its way out: rows 8 words apart, so that fragments' rows meet banks of their own.
-  static constexpr int kStagedPitch = kColumns + 8, kStagedFloats = kRows * kStagedPitch;
+  // C in f32 on its way out of a product of elements of that size (tile_product.h says why rows lie so far apart).
+  template <int kElementSize>
+  static constexpr int kStagedPitch = kColumns + (kElementSize == 2 ? 8 : 16);
+  template <int kElementSize>
+  static constexpr int kStagedBytes = kRows * kStagedPitch<kElementSize> * 4;
 };
 using SmallTiles = Tiling<64, 64, 2, 2, 3>;
 using LargeTiles = Tiling<128, 128, 2, 4, 4>;
@@ -35,7 +38,7 @@ constexpr int product_bytes(bool a_along, bool b_along, int element_size) {
   const int operands =
       product_stages<Tiles>(element_size) * element_size *
       (tile_elements(a_along, Tiles::kRows, element_size) + tile_elements(b_along, Tiles::kColumns, element_size));
-  const int result = Tiles::kStagedFloats * 4;
+  const int result = element_size == 2 ? Tiles::template kStagedBytes<2> : Tiles::template kStagedBytes<4>;
   return operands > result ? operands : result;
 }
 

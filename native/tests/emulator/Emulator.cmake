@@ -28,14 +28,14 @@ set_target_properties(device_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_B
 add_emulated_test(device_test.emulated device_test RLHF4J_TEST_DEVICE=emulated)
 add_emulated_test(device_test.checked device_test RLHF4J_TEST_DEVICE=emulated-checked)
 
-# The checker's own test: the emulator and kernels that are wrong on purpose, without the library.
-set_source_files_properties(kernels/broken.cu PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++")
-add_library(rlhf4j_broken_kernels OBJECT kernels/broken.cu)
-target_link_libraries(rlhf4j_broken_kernels PRIVATE rlhf4j_cuda_options)
-target_compile_definitions(rlhf4j_broken_kernels PRIVATE RL_KERNELS)
-target_compile_options(rlhf4j_broken_kernels PRIVATE ${checked_kernel_options})
-add_executable(checker_test emulator/checker_test.cpp main.cpp ../emulator/instrumentation.cpp
-                            $<TARGET_OBJECTS:rlhf4j_emulator> $<TARGET_OBJECTS:rlhf4j_broken_kernels>)
+# The checker's own test: the emulator and kernels that are wrong on purpose or of known traffic, without the library.
+set_source_files_properties(kernels/broken.cu kernels/traffic.cu PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++")
+add_library(rlhf4j_test_kernels OBJECT kernels/broken.cu kernels/traffic.cu)
+target_link_libraries(rlhf4j_test_kernels PRIVATE rlhf4j_cuda_options)
+target_compile_definitions(rlhf4j_test_kernels PRIVATE RL_KERNELS)
+target_compile_options(rlhf4j_test_kernels PRIVATE ${checked_kernel_options})
+add_executable(checker_test emulator/checker_test.cpp emulator/traffic_test.cpp main.cpp ../emulator/instrumentation.cpp
+                            $<TARGET_OBJECTS:rlhf4j_emulator> $<TARGET_OBJECTS:rlhf4j_test_kernels>)
 target_link_libraries(checker_test PRIVATE rlhf4j_cuda_options GTest::gtest ${CMAKE_DL_LIBS})
 set_target_properties(checker_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
 add_test(NAME checker_test COMMAND checker_test)
@@ -47,7 +47,14 @@ target_link_libraries(ptx_test PRIVATE rlhf4j_cuda_options GTest::gtest ${CMAKE_
 set_target_properties(ptx_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
 add_test(NAME ptx_test COMMAND ptx_test)
 
+# Traffic of every kernel against its budget, and the table of it.
+add_executable(traffic_report emulator/traffic_report.cpp)
+target_link_libraries(traffic_report PRIVATE rlhf4j_test_support)
+target_compile_definitions(traffic_report PRIVATE RL_BUILD_DIR="${PROJECT_BINARY_DIR}" RL_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+set_target_properties(traffic_report PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+add_emulated_test(traffic_report traffic_report RLHF4J_TEST_DEVICE=emulated-checked RLHF4J_CUDA_BLOCKING=1)
+
 # What native/build.sh --tests cuda builds, and no more.
 list(TRANSFORM cuda_tests APPEND _test)
-add_custom_target(cuda_tests DEPENDS ${cuda_tests} device_test checker_test ptx_test rlhf4j_cuda rlhf4j_emulated
+add_custom_target(cuda_tests DEPENDS ${cuda_tests} device_test checker_test ptx_test traffic_report rlhf4j_cuda rlhf4j_emulated
                   rlhf4j_emulated-checked rlhf4j_ptx80 rlhf4j_ptx90)

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "emulator/driver.h"
+#include "tests/emulator/bare_kernels.h"
 
 namespace rl::emulator {
 
@@ -16,46 +16,8 @@ const bool checked = true;
 
 namespace {
 
-const cuda::Driver &driver = emulated_driver(fiber_machine());
-
-/// Device memory with values, or with none.
-class Vector {
- public:
-  Vector(CUstream stream, size_t bytes, const void *values) : stream_(stream) {
-    driver.cuMemAlloc(&block_, bytes);
-    driver.lent(block_, bytes, stream);
-    if (values) driver.cuMemcpyHtoDAsync(block_, values, bytes, stream);
-  }
-  ~Vector() {
-    driver.lent(block_, 0, stream_);
-    driver.cuMemFree(block_);
-  }
-  Vector(const Vector &) = delete;
-  CUdeviceptr &pointer() { return block_; }
-
- private:
-  CUstream stream_;
-  CUdeviceptr block_ = 0;
-};
-
-class Checker : public testing::Test {
+class Checker : public BareKernels {
  protected:
-  void SetUp() override {
-    unsetenv("RLHF4J_EMULATOR_ORDER");
-    unsetenv("RLHF4J_EMULATOR_COPIES");
-    driver.cuStreamCreate(&stream_, 0);
-  }
-  void TearDown() override { driver.cuStreamDestroy(stream_); }
-
-  CUresult launch(const char *kernel, unsigned blocks, unsigned threads, unsigned shared, std::vector<void *> values) {
-    CUmodule module = nullptr;
-    CUfunction function = nullptr;
-    driver.cuModuleLoadData(&module, nullptr);
-    EXPECT_EQ(driver.cuModuleGetFunction(&function, module, kernel), CUDA_SUCCESS) << kernel;
-    driver.cuLaunchKernel(function, blocks, 1, 1, threads, 1, 1, shared, stream_, values.data(), nullptr);
-    return driver.cuStreamSynchronize(stream_);
-  }
-
   /// kernel(x, y), x of 256 values and y of 128 without.
   CUresult run(const char *kernel, unsigned blocks = 1, unsigned shared = 0) {
     const std::vector<float> values(256, 1.0f);
@@ -75,8 +37,6 @@ class Checker : public testing::Test {
     EXPECT_NE(report.find("broken.cu:"), std::string::npos) << report;
     EXPECT_NE(report.find("thread "), std::string::npos) << report;
   }
-
-  CUstream stream_ = nullptr;
 };
 
 TEST_F(Checker, LeavesRightKernelsAlone) {

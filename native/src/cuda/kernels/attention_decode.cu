@@ -176,7 +176,9 @@ struct Softmax<bf16, kWidth> {
       }
     }
   }
-  /// values [heads, kWidth]
+  /// Where head h's value e lies: eight at a time change places, since the rows of a fragment would meet in a bank.
+  static DEVICE_MEMBER int place(int h, int e) { return h * kWidth + (e ^ h % 4 * 8); }
+  /// values [heads, kWidth], by place
   DEVICE_MEMBER void store(float *values, float *tops, float *sums, int heads) {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
@@ -190,7 +192,7 @@ struct Softmax<bf16, kWidth> {
       }
 #pragma unroll
       for (int n = 0; n < kWidth / 8; n++) {
-        store_vector(reinterpret_cast<float2 *>(values + h * kWidth + n * 8 + lane() % 4 * 2),
+        store_vector(reinterpret_cast<float2 *>(values + place(h, n * 8 + lane() % 4 * 2)),
                      make_float2(o[n][2 * r], o[n][2 * r + 1]));
       }
     }
@@ -252,6 +254,7 @@ struct Softmax<float, kWidth> {
       }
     }
   }
+  static DEVICE_MEMBER int place(int h, int e) { return h * kWidth + e; }
   DEVICE_MEMBER void store(float *values, float *tops, float *sums, int heads) {
 #pragma unroll
     for (int h = 0; h < kHeads; h++) {
@@ -262,7 +265,7 @@ struct Softmax<float, kWidth> {
         sums[h] = sum[h];
       }
 #pragma unroll
-      for (int i = 0; i < kWidth / 32; i++) values[h * kWidth + i * 32 + lane()] = o[h][i];
+      for (int i = 0; i < kWidth / 32; i++) values[place(h, i * 32 + lane())] = o[h][i];
     }
   }
 };
@@ -334,7 +337,8 @@ DEVICE void attend_piece(const Decode &x) {
     for (int e = threadIdx.x; e < d; e += kLayout.warps * 32) {
       float value = 0;
 #pragma unroll
-      for (int w = 0; w < kLayout.warps; w++) value += values[(w * kLayout.heads + h) * kWidth + e] * factor[w];
+      for (int w = 0; w < kLayout.warps; w++)
+        value += values[w * kLayout.heads * kWidth + Softmax<T, kWidth>::place(h, e)] * factor[w];
       if (whole) {
         x.o.row<T>(b)[(first_head + h) * d + e] = from_f32<T>(value / sum);
       } else {

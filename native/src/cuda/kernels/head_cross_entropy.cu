@@ -59,11 +59,12 @@ DEVICE void settle_row(const View &e, const View &sums, const HeadPart *parts, c
   parts += row * tiles;
   const float before = first ? -INFINITY : rows.tops[row];
   float top = before;  // every warp finds it for itself
-  for (int64_t p = lane(); p < tiles; p += 32) top = fmaxf(top, parts[p].top);
+  for (int64_t p = lane(); p < tiles; p += 32) top = fmaxf(top, load_part(parts + p).top);
   for (int step = 16; step > 0; step /= 2) top = fmaxf(top, __shfl_xor_sync(kFullWarp, top, step));
   double sum = 0;
   for (int64_t p = lane(); p < tiles; p += 32) {
-    sum += static_cast<double>(parts[p].sum) * static_cast<double>(expf(parts[p].top - top));
+    const HeadPart part = load_part(parts + p);
+    sum += static_cast<double>(part.sum) * static_cast<double>(expf(part.top - top));
   }
   for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(kFullWarp, sum, step);
 

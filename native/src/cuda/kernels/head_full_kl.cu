@@ -13,8 +13,8 @@ namespace rl::cuda {
 /// A tile's elements in the hands of the threads that have them in another dtype's product.
 template <class To, class From, class Tiles>
 DEVICE Accumulator<To, Tiles> redistribute(const Accumulator<From, Tiles> &z, float *shared) {
-  constexpr int kPitch = Tiles::kStagedPitch;
-  z.for_each([&](int row, int column, float value) { shared[row * kPitch + column] = value; });
+  constexpr int kPitch = Accumulator<From, Tiles>::kStagedPitch;
+  z.stage(shared);
   __syncthreads();
   Accumulator<To, Tiles> other;
 #pragma unroll

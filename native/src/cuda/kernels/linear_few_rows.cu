@@ -5,6 +5,9 @@
 // Traffic: W once, 2 bytes a value, past the first-level cache, in which x stays: T k 2 bytes for each block.
 #include "cuda/linear_few_rows.h"
 #include "cuda/op.h"
+#if defined(RL_KERNELS)
+#include "cuda/sum_place.h"
+#endif
 
 namespace rl::cuda {
 
@@ -42,7 +45,7 @@ struct Step {
 template <class Y, int kN>
 DEVICE void few_rows(const View &y, const View &x, const View &w, const View &bias, bool accumulate) {
   constexpr int kX = 8 * kN;
-  SHARED(float, sums, [kWarps][kX][kRows]);
+  SHARED(float, sums, [kWarps][kX * kRows]);
   constexpr int64_t kWidth = kSlabs * kSlab;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kRows, steps = (x.cols() + kWidth - 1) / kWidth;
   const int64_t begin = warp() * steps / kWarps, end = (warp() + 1) * steps / kWarps;
@@ -72,14 +75,16 @@ DEVICE void few_rows(const View &y, const View &x, const View &w, const View &bi
 #pragma unroll
   for (int n = 0; n < kN; n++) {
 #pragma unroll
-    for (int r = 0; r < 4; r++) sums[warp()][n * 8 + lane() % 4 * 2 + r % 2][lane() / 4 + r / 2 * 8] = total[n][r];
+    for (int r = 0; r < 4; r++) {
+      sums[warp()][sum_place(n * 8 + lane() % 4 * 2 + r % 2, lane() / 4 + r / 2 * 8)] = total[n][r];
+    }
   }
   __syncthreads();
   const int t = threadIdx.x / kRows;
   const int64_t column = first + threadIdx.x % kRows;
   if (t >= kX || t >= x.rows() || column >= y.cols()) return;
   float sum = 0;
-  for (int part = 0; part < kWarps; part++) sum += sums[part][t][threadIdx.x % kRows];
+  for (int part = 0; part < kWarps; part++) sum += sums[part][sum_place(t, threadIdx.x % kRows)];
   if (bias) sum += bias.f32()[column];
   Y *out = y.row<Y>(t) + column;
   *out = from_f32<Y>(accumulate ? to_f32(*out) + sum : sum);

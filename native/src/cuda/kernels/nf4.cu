@@ -158,48 +158,51 @@ DEVICE void fill_table(float *table) {
   __syncthreads();
 }
 
-/// to[0 .. 15] = the values of eight bytes. 16-byte aligned.
+/// Four lanes have 16 columns each of a row, `low` and `high` being a lane's codes: writes all 64 in chunks of 16 bytes,
+/// neighbours by neighbours. By the whole warp; `inside`: whether there is such a row. 16-byte aligned.
 template <class T>
-DEVICE void put_run(T *to, const float *table, uint32_t low, uint32_t high, float absmax) {
-  constexpr int kChunk = 16 / sizeof(T);
+DEVICE void put_row(T *to, const float *table, uint32_t low, uint32_t high, float absmax, bool inside) {
+  constexpr int kChunk = 16 / sizeof(T), kOfWord = 8 / kChunk;  // chunks of a word of codes
 #pragma unroll
-  for (int first = 0; first < 16; first += kChunk) {
-    uint32_t words[4];
+  for (int first = 0; first < kNf4Block / kChunk; first += 4) {
+    const int chunk = first + lane() % 4, word = chunk / kOfWord, from = lane() / 4 * 4 + word / 2;
+    const uint32_t a = __shfl_sync(kFullWarp, low, from), b = __shfl_sync(kFullWarp, high, from);
+    const uint32_t codes = (word % 2 ? b : a) >> chunk % kOfWord * 16;
     float x[kChunk];
 #pragma unroll
     for (int e = 0; e < kChunk; e++) {
-      const int i = first + e, shift = i % 8 / 2 * 8 + (i % 2 ? 0 : 4);
-      x[e] = table[((i < 8 ? low : high) >> shift & 15u) * 32 + static_cast<uint32_t>(lane())] * absmax;
+      x[e] = table[(codes >> (e / 2 * 8 + (e % 2 ? 0 : 4)) & 15u) * 32 + static_cast<uint32_t>(lane())] * absmax;
     }
+    uint32_t words[4];
 #pragma unroll
-    for (int word = 0; word < 4; word++) {
+    for (int i = 0; i < 4; i++) {
       if constexpr (sizeof(T) == 4) {
-        words[word] = __float_as_uint(x[word]);
+        words[i] = __float_as_uint(x[i]);
       } else {
-        words[word] = pack_bf16(x[2 * word], x[2 * word + 1]);
+        words[i] = pack_bf16(x[2 * i], x[2 * i + 1]);
       }
     }
-    store_vector(reinterpret_cast<uint4 *>(to + first), make_uint4(words[0], words[1], words[2], words[3]));
+    if (inside)
+      store_vector(reinterpret_cast<uint4 *>(to + chunk * kChunk), make_uint4(words[0], words[1], words[2], words[3]));
   }
 }
 
-/// Rows [from, to) of a tiled matrix, dense.
+/// Rows [from, to_row) of a tiled matrix, dense.
 template <class T>
-DEVICE void dequantize_tiles(T *out, const Nf4Matrix &w, int64_t from, int64_t to) {
+DEVICE void dequantize_tiles(T *out, const Nf4Matrix &w, int64_t from, int64_t to_row) {
   SHARED(float, table, [kTable]);
   fill_table(table);
   const int64_t blocks = w.k / kNf4Block, begin = from / kNf4Rows * blocks,
-                end = (to + kNf4Rows - 1) / kNf4Rows * blocks;
+                end = (to_row + kNf4Rows - 1) / kNf4Rows * blocks;
   for (int i = 0; i < kTilesAWarp; i++) {
     const int64_t tile = begin + (static_cast<int64_t>(blockIdx.x) * kTilesAWarp + i) * kWarps + warp();
     if (tile >= end) return;
     const uint4 codes = load_once(reinterpret_cast<const uint4 *>(w.codes + tile * kNf4TileBytes) + lane());
     const int64_t block = tile % blocks, row = tile / blocks * kNf4Rows + lane() / 4;
-    const int64_t column = block * kNf4Block + lane() % 4 * 16;
-    if (row >= from && row < to)
-      put_run(out + (row - from) * w.k + column, table, codes.x, codes.y, Nf4Row(w, row)[block]);
-    if (row + 8 >= from && row + 8 < to)
-      put_run(out + (row + 8 - from) * w.k + column, table, codes.z, codes.w, Nf4Row(w, row + 8)[block]);
+    T *to = out + (row - from) * w.k + block * kNf4Block;
+    const bool upper = row >= from && row < to_row, lower = row + 8 >= from && row + 8 < to_row;
+    put_row(to, table, codes.x, codes.y, upper ? Nf4Row(w, row)[block] : 0.0f, upper);
+    put_row(to + 8 * w.k, table, codes.z, codes.w, lower ? Nf4Row(w, row + 8)[block] : 0.0f, lower);
   }
 }
 

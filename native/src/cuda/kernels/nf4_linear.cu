@@ -11,6 +11,7 @@
 #include "cuda/op.h"
 #if defined(RL_KERNELS)
 #include "cuda/nf4_operand.h"
+#include "cuda/sum_place.h"
 #endif
 
 namespace rl::cuda {
@@ -27,6 +28,29 @@ constexpr int kStageColumns = 128, kPitch = kStageColumns + 8;
 
 DEVICE int64_t part_begin(int64_t blocks, int64_t part) { return part * blocks / kParts; }
 
+/// Two columns beside each other, the first one even, by one access where y's rows allow it.
+DEVICE void put_pair(const View &y, const View &bias, bool accumulate, int64_t t, int64_t column, float low,
+                     float high) {
+  if (t >= y.rows() || column >= y.cols()) return;
+  bf16 *out = y.row<bf16>(t) + column;
+  const bool both = column + 1 < y.cols();
+  if (bias) {
+    low += bias.f32()[column];
+    if (both) high += bias.f32()[column + 1];
+  }
+  if (both && reinterpret_cast<uintptr_t>(out) % 4 == 0) {
+    if (accumulate) {
+      const uint32_t before = load_vector(reinterpret_cast<const uint32_t *>(out));
+      low += __uint_as_float(before << 16);
+      high += __uint_as_float(before & 0xffff0000u);
+    }
+    store_vector(reinterpret_cast<uint32_t *>(out), pack_bf16(low, high));
+    return;
+  }
+  out[0] = from_f32<bf16>(accumulate ? to_f32(out[0]) + low : low);
+  if (both) out[1] = from_f32<bf16>(accumulate ? to_f32(out[1]) + high : high);
+}
+
 template <class Y>
 DEVICE void put(const View &y, const View &bias, bool accumulate, int64_t t, int64_t column, float value) {
   if (t >= y.rows() || column >= y.cols()) return;
@@ -41,7 +65,7 @@ template <class Y>
 DEVICE void few_rows(const View &y, const View &x, const Nf4Matrix &w, const View &bias, bool accumulate) {
   SHARED_DYNAMIC(memory);
   uint32_t *table = reinterpret_cast<uint32_t *>(memory);
-  float *sums = reinterpret_cast<float *>(memory + kTableBytes);  // [kParts][16 rows of W][8 of x]
+  float *sums = reinterpret_cast<float *>(memory + kTableBytes);  // [kParts][8 rows of x, 16 of W]
   const int64_t strip = blockIdx.x, blocks = w.k / kNf4Block;
   const int64_t begin = part_begin(blocks, warp()), end = part_begin(blocks, warp() + 1);
   const Nf4Row row(w, strip * kNf4Rows + lane() % 16);
@@ -60,18 +84,18 @@ DEVICE void few_rows(const View &y, const View &x, const Nf4Matrix &w, const Vie
       const float upper = pair.scale_of(i, lane() / 4), lower = pair.scale_of(i, lane() / 4 + 8);
       if (block + i >= end) break;
       add_nf4_tile(total, table, pair.codes[i], upper, lower,
-                   [&](int) { return reinterpret_cast<const uint4 *>(mine + (block + i) * kNf4Block); });
+                   [&](int) { return nf4_columns(mine + (block + i) * kNf4Block); });
     }
   }
 #pragma unroll
   for (int r = 0; r < 4; r++) {
-    sums[(warp() * 16 + lane() / 4 + r / 2 * 8) * kFewRows + lane() % 4 * 2 + r % 2] = total[0][r];
+    sums[warp() * kFewRows * 16 + sum_place(lane() % 4 * 2 + r % 2, lane() / 4 + r / 2 * 8)] = total[0][r];
   }
   __syncthreads();
   if (threadIdx.x >= 16 * kFewRows) return;
   const int column = threadIdx.x % 16, t = threadIdx.x / 16;
   float sum = 0;
-  for (int p = 0; p < kParts; p++) sum += sums[(p * 16 + column) * kFewRows + t];
+  for (int p = 0; p < kParts; p++) sum += sums[p * kFewRows * 16 + sum_place(t, column)];
   put<Y>(y, bias, accumulate, t, strip * kNf4Rows + column, sum);
 }
 
@@ -119,9 +143,8 @@ DEVICE void add_part(float (&total)[kN][4], const View &x, const Nf4Matrix &w, c
       for (int i = 0; i < 2; i++) {
         const float upper = pair.scale_of(i, lane() / 4), lower = pair.scale_of(i, lane() / 4 + 8);
         if (block + i >= end) break;
-        add_nf4_tile(total, table, pair.codes[i], upper, lower, [&](int n) {
-          return reinterpret_cast<const uint4 *>(mine + n * 8 * kPitch + i * static_cast<int>(kNf4Block));
-        });
+        add_nf4_tile(total, table, pair.codes[i], upper, lower,
+                     [&](int n) { return nf4_columns(mine + n * 8 * kPitch + i * static_cast<int>(kNf4Block)); });
       }
     }
     __syncthreads();  // the stage is free for the step after the next
@@ -159,8 +182,23 @@ DEVICE void more_rows(const View &y, const View &x, const Nf4Matrix &w, const Vi
       for (int r = 0; r < 4; r++) sum[n][r] += total[n][r];
     }
   }
-  for_each(sum, first_row, strip,
-           [&](int64_t t, int64_t column, float value) { put<Y>(y, bias, accumulate, t, column, value); });
+  if constexpr (sizeof(Y) == 2) {
+    // A lane's columns are g and g + 8, its neighbour's g + 1 and g + 9: they change places, and 8 lanes write 32 bytes of a row.
+    const bool odd = lane() / 4 % 2 != 0;
+#pragma unroll
+    for (int n = 0; n < kN; n++) {
+#pragma unroll
+      for (int e = 0; e < 2; e++) {
+        const float mine = odd ? sum[n][2 + e] : sum[n][e];
+        const float other = __shfl_xor_sync(kFullWarp, odd ? sum[n][e] : sum[n][2 + e], 4);
+        put_pair(y, bias, accumulate, first_row + n * 8 + lane() % 4 * 2 + e,
+                 strip * kNf4Rows + lane() / 8 * 2 + (odd ? 8 : 0), odd ? other : mine, odd ? mine : other);
+      }
+    }
+  } else {
+    for_each(sum, first_row, strip,
+             [&](int64_t t, int64_t column, float value) { put<Y>(y, bias, accumulate, t, column, value); });
+  }
 }
 
 /// sums f32 [kParts,T,n]. blockIdx.y: 8 kN rows of x, and the runs side by side.

@@ -19,9 +19,10 @@ constexpr int kUnit = 32;  // rows of W that a warp takes at a time
 constexpr int kColumns = 64, kPitch = kColumns + 8;
 constexpr int kTableBytes = 16 * 32 * 4;
 constexpr int kStageBytes = kUnit * kPitch * 2;
+constexpr int kSumPitch = kColumns + 4;  // a fragment's lanes have rows 2 q and columns g: none in a bank of another
 
 constexpr int64_t shared_bytes(int rows) {
-  return kTableBytes + kParts * kStageBytes + rows * kColumns * static_cast<int64_t>(sizeof(float));
+  return kTableBytes + kParts * kStageBytes + rows * kSumPitch * static_cast<int64_t>(sizeof(float));
 }
 
 #if defined(RL_KERNELS)
@@ -129,7 +130,7 @@ DEVICE void backward_input(const View &gradX, const View &gradY, const Nf4Matrix
 #pragma unroll
           for (int r = 0; r < 4; r++) {
             const int t = n * 8 + lane() % 4 * 2 + r % 2, column = m * 16 + lane() / 4 + r / 2 * 8;
-            float *sum = sums + t * kColumns + column;
+            float *sum = sums + t * kSumPitch + column;
             *sum = p == 0 ? total[m][n][r] : *sum + total[m][n][r];
           }
         }
@@ -141,7 +142,8 @@ DEVICE void backward_input(const View &gradX, const View &gradY, const Nf4Matrix
     const int64_t t = first_row + i / kColumns, column = block * kColumns + i % kColumns;
     if (t >= gradX.rows()) break;
     Out *out = gradX.row<Out>(t) + column;
-    *out = from_f32<Out>(accumulate ? to_f32(*out) + sums[i] : sums[i]);
+    const float sum = sums[i / kColumns * kSumPitch + i % kColumns];
+    *out = from_f32<Out>(accumulate ? to_f32(*out) + sum : sum);
   }
 }
 
