@@ -131,33 +131,48 @@ FOR_FLOATS(LORA)
 
 #else
 
-void lora(Device &device, View y, View h, View x, const LoraSegment *segments, int32_t count,
-          const rl_dropout &dropout) {
-  CudaDevice &d = gpu(device);
-  for (int32_t i = 0; i < count; i++) {
-    const Segment s{segments[i].begin, segments[i].end, segments[i].scale, segments[i].a, segments[i].b};
+namespace {
+
+void add_lora(CudaDevice &d, const View &y, const View &x, const Lora &lora) {
+  for (int32_t i = 0; i < lora.count; i++) {
+    const LoraSegment &of = lora.segments[i];
+    const Segment s{of.begin, of.end, of.scale, of.a, of.b};
     const Grid rows = by_row(s.end - s.begin, kThreads);
-    d.launch(kernel_name("lora_down", {x.dtype}), rows, h, x, s, dropout);
-    d.launch(kernel_name("lora_up", {y.dtype}), rows, y, h, s);
+    d.launch(kernel_name("lora_down", {x.dtype}), rows, lora.h, x, s, lora.dropout);
+    d.launch(kernel_name("lora_up", {y.dtype}), rows, y, lora.h, s);
   }
 }
 
-void lora_backward(Device &device, View gradX, View gradY, View x, View h, const LoraSegment *segments, int32_t count,
-                   const rl_dropout &dropout) {
-  CudaDevice &d = gpu(device);
-  for (int32_t i = 0; i < count; i++) {
-    const Segment s{segments[i].begin, segments[i].end, segments[i].scale, segments[i].a, segments[i].b};
+void add_lora_backward(CudaDevice &d, const View &gradX, const View &gradY, const View &x, const Lora &lora) {
+  for (int32_t i = 0; i < lora.count; i++) {
+    const LoraSegment &of = lora.segments[i];
+    const Segment s{of.begin, of.end, of.scale, of.a, of.b};
     const int64_t ranks = s.a.rows();
     const Grid rows = by_row(s.end - s.begin, kThreads);
     float *gh = d.scratch<float>((s.end - s.begin) * ranks);
     const float *read = gh;
     d.launch(kernel_name("lora_up_backward", {gradY.dtype}), rows, gh, gradY, s);
-    if (gradX) d.launch(kernel_name("lora_input", {gradX.dtype}), rows, gradX, read, s, dropout);
-    if (!segments[i].gradA || s.begin == s.end) continue;
+    if (gradX) d.launch(kernel_name("lora_input", {gradX.dtype}), rows, gradX, read, s, lora.dropout);
+    if (!of.gradA || s.begin == s.end) continue;
     const Grid down{ceil_div(ceil_div(x.cols(), 4), kThreads), ranks, kThreads};
-    d.launch(kernel_name("lora_down_weight", {x.dtype}), down, segments[i].gradA, read, x, s, dropout);
+    d.launch(kernel_name("lora_down_weight", {x.dtype}), down, of.gradA, read, x, s, lora.dropout);
     const Grid up{ceil_div(gradY.cols(), kThreads), ranks, kThreads};
-    d.launch(kernel_name("lora_up_weight", {gradY.dtype}), up, segments[i].gradB, gradY, h, s);
+    d.launch(kernel_name("lora_up_weight", {gradY.dtype}), up, of.gradB, gradY, lora.h, s);
+  }
+}
+
+}  // namespace
+
+void lora_linear(Device &device, View y, View x, const Weight &weight, View bias, const Lora *loras, int32_t count) {
+  linear(device, y, x, weight, bias, false);
+  for (int32_t i = 0; i < count; i++) add_lora(gpu(device), columns(y, loras[i].from, loras[i].to), x, loras[i]);
+}
+
+void lora_linear_backward(Device &device, View gradX, View gradY, View x, const Weight &weight, const Lora *loras,
+                          int32_t count) {
+  if (gradX) linear_backward_input(device, gradX, gradY, weight, false);
+  for (int32_t i = 0; i < count; i++) {
+    add_lora_backward(gpu(device), gradX, columns(gradY, loras[i].from, loras[i].to), x, loras[i]);
   }
 }
 
