@@ -6,7 +6,7 @@
 //   lora_put    the table of segments, out of the parameters, so that a captured graph keeps it
 //   lora_mask   with dropout: a bit for each element of x, so that Philox is called once for four elements of a range
 //   lora_pack   a and b as their products take them (lora.h)
-//   lora_down   h = drop(x) a^T (or gh = gradY b): 16 rows a block, a warp for each eighth of the contraction, whose sums are added in
+//   lora_down   h = drop(x) a^T (or gh = gradY b): 16 or 32 rows a block, a warp for each eighth of the contraction, whose sums are added in
 //               their order. The cut depends on K alone, so a row's bits depend on nothing but the row.
 //   the product of tile_product.h, with legs: y is written once, rounded once
 // Where the base goes another way (few rows, NF4 codes) the same product is made of the legs alone and added to y.
@@ -32,7 +32,8 @@ namespace rl::cuda {
 
 constexpr int kThreads = 256;
 constexpr int kParts = kThreads / 32;  // of lora_down's contraction
-constexpr int kRows = 16;
+constexpr int kRows = 16;              // of a tensor core's tile
+constexpr int kWideRows = 32;          // of a wide block, which reads the adapters half as often
 constexpr int kSlab = 32;
 constexpr int kMostRanks = 512;  // rlhf4j.h
 
@@ -144,13 +145,15 @@ DEVICE uint4 keep_eight(const uint4 &x, uint32_t bits) {
   return make_uint4(pair(x.x, 0), pair(x.y, 1), pair(x.z, 2), pair(x.w, 3));
 }
 
-/// blockIdx.x: 16 rows of a run; blockIdx.y: 8 kTiles ranks, of all ranges together (forward) or of a range, of which each has `groups`.
-template <int kTiles>
+/// blockIdx.x: 16 kDown rows of a run; blockIdx.y: 8 kTiles ranks, of all ranges together (forward) or of a range (backward), of
+/// which each has `groups`.
+template <int kTiles, int kDown>
 DEVICE void down(const LoraTable &table, int32_t groups) {
   constexpr int kRanks = 8 * kTiles;
   SHARED(float, sums, [kParts][kRows][kRanks]);
   SHARED(int, range_of, [kTiles]);
   SHARED(int, first_rank, [kTiles]);
+  SHARED(const uint32_t *, mask_of, [kTiles]);
   SHARED(int, found, [1]);
   int low = 0;
   for (int high = table.run_count - 1; low < high;) {
@@ -162,7 +165,7 @@ DEVICE void down(const LoraTable &table, int32_t groups) {
     }
   }
   const LoraRun &run = table.runs[low];
-  const int64_t first = run.begin + (blockIdx.x - run.first_tile) * kRows;
+  const int64_t first = run.begin + (blockIdx.x - run.first_tile) * (kRows * kDown);
   if (threadIdx.x == 0) {
     int skip = static_cast<int>(blockIdx.y) % groups * kTiles, n = 0;
     const int one = static_cast<int>(blockIdx.y) / groups;
@@ -171,6 +174,7 @@ DEVICE void down(const LoraTable &table, int32_t groups) {
       const int tiles = (table.entries[run.entry[r]].rank + 7) / 8;
       for (int i = skip; i < tiles && n < kTiles; i++) {
         range_of[n] = r;
+        mask_of[n] = table.backward ? nullptr : table.ranges[r].mask;
         first_rank[n++] = i * 8;
       }
       skip = skip > tiles ? skip - tiles : 0;
@@ -185,68 +189,81 @@ DEVICE void down(const LoraTable &table, int32_t groups) {
   const int64_t width = x.cols(), pitch = whole_steps(width), slabs = pitch / kSlab;
   const bool vectors = reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && x.row_stride() % 8 == 0;
   // Rows past the last are the last once more, and so are ranks; what they give is not stored.
-  int64_t t[2];
-  const bf16 *rows[2];
+  int64_t t[2 * kDown];
+  const bf16 *rows[2 * kDown];
 #pragma unroll
-  for (int i = 0; i < 2; i++) {
+  for (int i = 0; i < 2 * kDown; i++) {
     t[i] = smaller(first + i * 8 + lane() / 4, run.end - 1);
     rows[i] = x.row<bf16>(t[i]);
   }
   const bf16 *weights[kTiles];
-  int64_t next[kTiles];  // from a copy to the next
-  const uint32_t *masks[kTiles];
+  int next[kTiles];      // from a copy to the next
+  uint32_t changes = 0;  // bit q: another mask than before
 #pragma unroll
   for (int q = 0; q < kTiles; q++) {
     const int r = range_of[q < count ? q : 0];
     const LoraEntry &e = table.entries[run.entry[r]];
     const int64_t rank = smaller(first_rank[q < count ? q : 0] + lane() / 4, e.rank - 1);
     weights[q] = static_cast<const bf16 *>(e.down) + rank * pitch;
-    next[q] = e.rank * pitch;
-    masks[q] = table.backward ? nullptr : table.ranges[r].mask;
+    next[q] = static_cast<int>(e.rank * pitch);
+    if (q < count && mask_of[q] != (q == 0 ? nullptr : mask_of[q - 1])) changes |= 1u << q;
   }
-  float total[kTiles][4] = {};
-  const int64_t end = (warp() + 1) * slabs / kParts, words = slabs;
+  float total[kDown][kTiles][4] = {};
+  const int64_t end = (warp() + 1) * slabs / kParts;
   for (int64_t slab = warp() * slabs / kParts; slab < end; slab++) {
     const int64_t column = slab * kSlab + lane() % 4 * 8;
-    const uint4 all[2] = {load_eight(rows[0], column, width, vectors), load_eight(rows[1], column, width, vectors)};
-    uint4 kept[2] = {all[0], all[1]};
+    uint4 all[2 * kDown], kept[2 * kDown];
+#pragma unroll
+    for (int i = 0; i < 2 * kDown; i++) kept[i] = all[i] = load_eight(rows[i], column, width, vectors);
 #pragma unroll
     for (int q = 0; q < kTiles; q++) {
       if (q >= count) break;
-      if (q == 0 || masks[q] != masks[q - 1]) {
+      if (changes >> q & 1) {
+        const uint32_t *mask = mask_of[q];
 #pragma unroll
-        for (int i = 0; i < 2; i++) {
-          kept[i] = all[i];
-          if (masks[q]) kept[i] = keep_eight(all[i], masks[q][t[i] * words + slab] >> (lane() % 4 * 8));
+        for (int i = 0; i < 2 * kDown; i++) {
+          kept[i] = mask ? keep_eight(all[i], mask[t[i] * slabs + slab] >> (lane() % 4 * 8)) : all[i];
         }
       }
-      const uint32_t a0[4] = {kept[0].x, kept[1].x, kept[0].y, kept[1].y};
-      const uint32_t a1[4] = {kept[0].z, kept[1].z, kept[0].w, kept[1].w};
+      uint4 b[lora_copies(sizeof(bf16))];
 #pragma unroll
       for (int copy = 0; copy < lora_copies(sizeof(bf16)); copy++) {
-        const uint4 b = load_vector(reinterpret_cast<const uint4 *>(weights[q] + copy * next[q] + column));
-        mma_bf16(total[q], a0, b.x, b.y);
-        mma_bf16(total[q], a1, b.z, b.w);
+        b[copy] = load_vector(reinterpret_cast<const uint4 *>(weights[q] + copy * next[q] + column));
+      }
+#pragma unroll
+      for (int i = 0; i < kDown; i++) {
+        const uint4 &upper = kept[2 * i], &lower = kept[2 * i + 1];
+        const uint32_t a0[4] = {upper.x, lower.x, upper.y, lower.y}, a1[4] = {upper.z, lower.z, upper.w, lower.w};
+#pragma unroll
+        for (int copy = 0; copy < lora_copies(sizeof(bf16)); copy++) {
+          mma_bf16(total[i][q], a0, b[copy].x, b[copy].y);
+          mma_bf16(total[i][q], a1, b[copy].z, b[copy].w);
+        }
       }
     }
   }
 #pragma unroll
-  for (int q = 0; q < kTiles; q++) {
+  for (int down = 0; down < kDown; down++) {
+    if (down > 0) __syncthreads();
 #pragma unroll
-    for (int r = 0; r < 4; r++) {
-      sums[warp()][lane() / 4 + r / 2 * 8][q * 8 + lane() % 4 * 2 + r % 2] = total[q][r];
+    for (int q = 0; q < kTiles; q++) {
+#pragma unroll
+      for (int r = 0; r < 4; r++) {
+        sums[warp()][lane() / 4 + r / 2 * 8][q * 8 + lane() % 4 * 2 + r % 2] = total[down][q][r];
+      }
     }
-  }
-  __syncthreads();
-  for (int i = threadIdx.x; i < kRows * count * 8; i += kThreads) {
-    const int row = i / (count * 8), c = i % (count * 8);
-    const LoraRange &range = table.ranges[range_of[c / 8]];
-    const LoraEntry &e = table.entries[run.entry[range_of[c / 8]]];
-    const int rank = first_rank[c / 8] + c % 8;
-    if (rank >= e.rank || first + row >= run.end) continue;
-    float sum = 0;
-    for (int p = 0; p < kParts; p++) sum += sums[p][row][c];
-    finish<bf16>(table, range, e, first + row, rank, sum);
+    __syncthreads();
+    for (int i = threadIdx.x; i < kRows * count * 8; i += kThreads) {
+      const int row = i / (count * 8), c = i % (count * 8);
+      const LoraRange &range = table.ranges[range_of[c / 8]];
+      const LoraEntry &e = table.entries[run.entry[range_of[c / 8]]];
+      const int rank = first_rank[c / 8] + c % 8;
+      const int64_t at = first + down * kRows + row;
+      if (rank >= e.rank || at >= run.end) continue;
+      float sum = 0;
+      for (int p = 0; p < kParts; p++) sum += sums[p][row][c];
+      finish<bf16>(table, range, e, at, rank, sum);
+    }
   }
 }
 
@@ -332,8 +349,8 @@ KERNEL(lora_mask, kThreads, LoraTable table, int64_t rows) {
 FOR_FLOATS(LORA_PACK)
 
 KERNEL(lora_down_f32, kThreads, LoraTable table) { down_f32(table); }
-KERNEL(lora_down_8_bf16, kThreads, LoraTable table, int32_t groups) { down<1>(table, groups); }
-KERNEL(lora_down_64_bf16, kThreads, LoraTable table, int32_t groups) { down<8>(table, groups); }
+KERNEL(lora_down_8_bf16, kThreads, LoraTable table, int32_t groups) { down<1, 1>(table, groups); }
+KERNEL(lora_down_64_bf16, kThreads, LoraTable table, int32_t groups) { down<8, kWideRows / kRows>(table, groups); }
 
 #define LORA_PRODUCT(name, Out, T, Tiles, w_along, Rows)                                             \
   KERNEL(name##_##Out##_##T, Tiles::kThreads, View c, View x, View w, View bias, int32_t accumulate, \
@@ -415,7 +432,11 @@ class Adapters {
 
   /// The table on the device, masks, packed adapters, and h (or gh), ready for products.
   void prepare() {
-    const std::vector<LoraRun> runs = make_runs();
+    std::vector<LoraRun> runs = make_runs();
+    const int64_t lists = table_.backward ? table_.range_count : 1;
+    // Wide blocks read x once for 64 ranks; narrow ones keep a GPU busy where rows are few. A model, to be measured: some 500 rows.
+    const bool wide = lay_tiles(runs, kRows) * lists * 4 > device_.multiprocessors();
+    const int64_t tiles = lay_tiles(runs, wide ? kWideRows : kRows);
     table_.ranges = put(ranges_);
     table_.entries = put(entries_);
     table_.runs = put(runs);
@@ -431,11 +452,7 @@ class Adapters {
       device_.launch("lora_down_f32", Grid{rows_, table_.range_count, kThreads}, table_);
       return;
     }
-    // Wide blocks read x once for all ranks; narrow ones keep a GPU busy where rows are few.
-    const int64_t tiles = runs.back().first_tile + ceil_div(runs.back().end - runs.back().begin, kRows);
-    const int64_t lists = table_.backward ? table_.range_count : 1;
     const int64_t each = table_.backward ? most_tiles_ : most_tiles_ * table_.range_count;
-    const bool wide = tiles * lists * 2 > device_.multiprocessors();
     const int32_t groups = static_cast<int32_t>(ceil_div(each, wide ? 8 : 1));
     device_.launch(wide ? "lora_down_64_bf16" : "lora_down_8_bf16", Grid{tiles, lists * groups, kThreads}, table_,
                    groups);
@@ -450,9 +467,8 @@ class Adapters {
     std::vector<LoraRun> runs;
     std::vector<int32_t> at;  // the segment of each range that has not ended
     for (const LoraRange &range : ranges_) at.push_back(range.first);
-    int64_t tiles = 0;
     for (size_t i = 0; i + 1 < cuts.size(); i++) {
-      LoraRun run{cuts[i], cuts[i + 1], tiles, {}};
+      LoraRun run{cuts[i], cuts[i + 1], 0, {}};
       bool any = false;
       for (size_t r = 0; r < kMostLoras; r++) {
         run.entry[r] = -1;
@@ -461,11 +477,19 @@ class Adapters {
         while (at[r] < end && entries_[static_cast<size_t>(at[r])].end <= run.begin) at[r]++;
         if (at[r] < end && entries_[static_cast<size_t>(at[r])].begin <= run.begin) run.entry[r] = at[r], any = true;
       }
-      if (!any) continue;
-      tiles += ceil_div(run.end - run.begin, kRows);
-      runs.push_back(run);
+      if (any) runs.push_back(run);
     }
     return runs;
+  }
+
+  /// Numbers the runs' tiles of so many rows; how many there are.
+  static int64_t lay_tiles(std::vector<LoraRun> &runs, int64_t rows) {
+    int64_t tiles = 0;
+    for (LoraRun &run : runs) {
+      run.first_tile = tiles;
+      tiles += ceil_div(run.end - run.begin, rows);
+    }
+    return tiles;
   }
 
   template <class E>
