@@ -160,8 +160,8 @@ void expect_sums(const Floats &got, const Floats &want, int32_t dtype, const std
   expect_close(got, want, 1e-6 * largest + 1e-5, 1e-4, what);
 }
 
-/// Forward and backward of a case against the definition. x and gradY are `dtype`, y and gradX `out`. w: the values of `weight`;
-/// `rough`: they meet activations of bf16 as bf16 themselves.
+/// Forward and backward of a case against the definition. x and gradY are `dtype`, y and gradX `out`. w: the values of
+/// `weight`; `rough`: they meet activations of bf16 as bf16 themselves.
 void check(const Case &c, int32_t dtype, int32_t out, rl_weight weight, const Floats &w, bool with_bias,
            bool rough = false) {
   const int64_t rows = c.rows, k = c.k, n = c.n;

@@ -1,10 +1,10 @@
 // The adapters of a lora_linear as its kernels see them (kernels/lora_linear.cu, kernels/lora_gradients.cu).
 //
-// On tensor cores an f32 value is three of bf16, v = high + middle + low, which hold all of its 24 bits, and a product of two such
-// values is six: all but those below 2^-24 of it. (Two of bf16 leave an error of 2^-17, which sums that cancel bring to light.)
-// Along a contraction of r ranks that is one of 6 r: [h m l h m h] of one operand with [h h h m m l] of the other, filled up with
-// zeros to whole steps. These are the "legs" that a product of tiles takes after its own contraction: [x | scale h] [W | b]^T.
-// With f32 activations they are r ranks of f32.
+// On tensor cores an f32 value is three of bf16, v = high + middle + low, which hold all of its 24 bits, and a product
+// of two such values is six: all but those below 2^-24 of it. (Two of bf16 leave an error of 2^-17, which sums that
+// cancel bring to light.) Along a contraction of r ranks that is one of 6 r: [h m l h m h] of one operand with [h h h m
+// m l] of the other, filled up with zeros to whole steps. These are the "legs" that a product of tiles takes after its
+// own contraction: [x | scale h] [W | b]^T. With f32 activations they are r ranks of f32.
 #pragma once
 
 #include "dispatch/view.h"
@@ -17,7 +17,7 @@ namespace rl::cuda {
 
 constexpr int kMostLoras = 8;  // rlhf4j.h
 
-/// A segment of rows [begin, end). Its arrays are of the activations' dtype and filled up with zeros to whole steps of 32:
+/// A segment of rows [begin, end). Its arrays are of the activations' dtype, filled up with zeros to whole steps of 32:
 ///   down   [r,K], in bf16 three of them, high, middle, low: what activations meet to become h, or gh
 ///   leg    forward [N,depth], along the contraction; backward [depth,K], across it
 struct LoraEntry {
@@ -120,8 +120,8 @@ struct Legs {
   }
 };
 
-/// Starts copying lines of a matrix whose rows are whole steps or zero-filled; lines outside [begin, end) and columns from `width`
-/// on become zero. `line`, `column`: of the tile's corner.
+/// Starts copying lines of a matrix whose rows are whole steps or zero-filled; lines outside [begin, end) and columns
+/// from `width` on become zero. `line`, `column`: of the tile's corner.
 template <class Buffer, class T>
 DEVICE void load_lines(T *tile, const T *data, int64_t pitch, int64_t line, int64_t begin, int64_t end, int64_t column,
                        int64_t width) {

@@ -1,7 +1,9 @@
-// gradA += gh^T drop(x), gradB += scale gradY[:, from:to]^T h over the rows of each segment.     gh, h [T,r], x [T,K], gradY [T,N]
-// Products of tile_product.h that contract along the rows: 64 columns of x (or gradY) by the ranks, in bf16 three copies of each (lora.h),
-// of x what dropout keeps (its 1 / (1 - p) is in gh). Long segments are cut into parts of whole steps, so that a GPU is filled; a
-// second launch adds the copies of the parts in their order, and segments that share an adapter in theirs: no atomics, same bits.
+// gradA += gh^T drop(x), gradB += scale gradY[:, from:to]^T h over the rows of each segment.
+// gh, h [T,r], x [T,K], gradY [T,N].
+// Products of tile_product.h that contract along the rows: 64 columns of x (or gradY) by the ranks, in bf16 three copies
+// of each (lora.h), of x what dropout keeps (its 1 / (1 - p) is in gh). Long segments are cut into parts of whole steps,
+// so that a GPU is filled; a second launch adds the copies of the parts in their order, and segments that share an
+// adapter in theirs: no atomics, same bits.
 // Traffic: x once for each range and 64 of 3 r columns, gradY once; sums parts * (K + N) * 3 r * 4 bytes written and read.
 #include "cuda/lora.h"
 #include "cuda/matrix_product.h"

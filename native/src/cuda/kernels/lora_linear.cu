@@ -1,19 +1,23 @@
 // y = x W^T + bias, and for rows t of each segment on columns [from, to) of y:
-//   h[t] = drop(x[t]) a^T,  y[t] += scale h[t] b^T.                          x [T,K], W [N,K], a [r,K], b [to-from,r], h [T,R]
+//   h[t] = drop(x[t]) a^T,  y[t] += scale h[t] b^T.
+// x [T,K], W [N,K], a [r,K], b [to-from,r], h [T,R].
 // Backward, with gh[t] = scale gradY[t, from:to] b:  gradX = gradY W + (gh a) mask; gradA, gradB: lora_gradients.cu.
 //
 // Launches, each for all column ranges and segments:
-//   lora_put    the table of segments, out of the parameters, so that a captured graph keeps it
+//   lora_put    the tables of segments, out of the parameters (3.5 KiB a launch, so one as a rule), so that a captured
+//               graph keeps them
 //   lora_mask   with dropout: a bit for each element of x, so that Philox is called once for four elements of a range
 //   lora_pack   a and b as their products take them (lora.h)
-//   lora_down   h = drop(x) a^T (or gh = gradY b): 16 or 32 rows a block, a warp for each eighth of the contraction, whose sums are added in
-//               their order. The cut depends on K alone, so a row's bits depend on nothing but the row.
+//   lora_down   h = drop(x) a^T (or gh = gradY b): 16 or 32 rows a block, a warp for each eighth of the contraction,
+//               whose sums are added in their order. The cut depends on K alone, so a row's bits depend on nothing but
+//               the row.
 //   the product of tile_product.h, with legs: y is written once, rounded once
 // Where the base goes another way (few rows, NF4 codes) the same product is made of the legs alone and added to y.
 //
-// Traffic for bf16, T = 4096, K = N = 4096, r = 16: x 32 MiB once for h (all ranges together), which its product then finds in the
-// second-level cache in part; a and b 0.5 MiB read, 1.2 written and read again. Work on tensor cores: lora_down 2 T K 3r = 1.6 GF
-// and the legs 2 T N 6r = 3.2 GF beside the base's 137 GF. f32 activations: plain multiply-adds, lora_down a row a block.
+// Traffic for bf16, T = 4096, K = N = 4096, r = 16: x 32 MiB once for h (all ranges together), which its product then
+// finds in the second-level cache in part; a and b 0.5 MiB read, 1.2 written and read again. Work on tensor cores:
+// lora_down 2 T K 3r = 1.6 GF and the legs 2 T N 6r = 3.2 GF beside the base's 137 GF. f32 activations: plain
+// multiply-adds, lora_down a row a block.
 #include "cuda/lora.h"
 #include "cuda/matrix_product.h"
 #if defined(RL_KERNELS)
@@ -145,8 +149,8 @@ DEVICE uint4 keep_eight(const uint4 &x, uint32_t bits) {
   return make_uint4(pair(x.x, 0), pair(x.y, 1), pair(x.z, 2), pair(x.w, 3));
 }
 
-/// blockIdx.x: 16 kDown rows of a run; blockIdx.y: 8 kTiles ranks, of all ranges together (forward) or of a range (backward), of
-/// which each has `groups`.
+/// blockIdx.x: 16 kDown rows of a run; blockIdx.y: 8 kTiles ranks, of all ranges together (forward) or of a range
+/// (backward), of which each has `groups`.
 template <int kTiles, int kDown>
 DEVICE void down(const LoraTable &table, int32_t groups) {
   constexpr int kRanks = 8 * kTiles;
@@ -267,7 +271,8 @@ DEVICE void down(const LoraTable &table, int32_t groups) {
   }
 }
 
-/// blockIdx.x: a row; blockIdx.y: a range. drop(x) passes through shared memory in pieces, a warp for each rank takes its product.
+/// blockIdx.x: a row; blockIdx.y: a range. drop(x) passes through shared memory in pieces, a warp for each rank takes
+/// its product.
 DEVICE void down_f32(const LoraTable &table) {
   constexpr int kPiece = kThreads;
   SHARED(float, row, [kPiece]);
@@ -434,13 +439,11 @@ class Adapters {
   void prepare() {
     std::vector<LoraRun> runs = make_runs();
     const int64_t lists = table_.backward ? table_.range_count : 1;
-    // Wide blocks read x once for 64 ranks; narrow ones keep a GPU busy where rows are few. A model, to be measured: some 500 rows.
+    // Wide blocks read x once for 64 ranks; narrow ones keep a GPU busy where rows are few. A model, to be measured:
+    // some 500 rows.
     const bool wide = lay_tiles(runs, kRows) * lists * 4 > device_.multiprocessors();
     const int64_t tiles = lay_tiles(runs, wide ? kWideRows : kRows);
-    table_.ranges = put(ranges_);
-    table_.entries = put(entries_);
-    table_.runs = put(runs);
-    table_.run_count = static_cast<int32_t>(runs.size());
+    put(runs);
     if (dropped_) {
       device_.launch("lora_mask", Grid{ceil_div(rows_ * ceil_div(k_, 32), kThreads), table_.range_count, kThreads},
                      table_, rows_);
@@ -492,18 +495,29 @@ class Adapters {
     return tiles;
   }
 
-  template <class E>
-  const E *put(const std::vector<E> &elements) {
-    const size_t count = elements.size() * sizeof(E) / 4;
-    uint32_t *to = device_.scratch<uint32_t>(static_cast<int64_t>(count));
+  /// The three tables, one after the other.
+  void put(const std::vector<LoraRun> &runs) {
+    std::vector<uint8_t> all;
+    auto append = [&](const auto &elements) {
+      static_assert(sizeof(elements[0]) % 8 == 0);
+      const size_t at = all.size();
+      const uint8_t *bytes = reinterpret_cast<const uint8_t *>(elements.data());
+      all.insert(all.end(), bytes, bytes + elements.size() * sizeof(elements[0]));
+      return at;
+    };
+    const size_t ranges = append(ranges_), entries = append(entries_), at_runs = append(runs);
+    char *to = device_.scratch<char>(static_cast<int64_t>(all.size()));
     LoraWords words;
-    constexpr size_t kMost = sizeof(words.value) / 4;
-    for (size_t from = 0; from < count; from += kMost) {
-      const size_t n = std::min(kMost, count - from);
-      std::memcpy(words.value, reinterpret_cast<const uint32_t *>(elements.data()) + from, n * 4);
-      device_.launch("lora_put", Grid{1, 1, kThreads}, to + from, words, static_cast<int32_t>(n));
+    for (size_t from = 0; from < all.size(); from += sizeof(words)) {
+      const size_t bytes = std::min(sizeof(words), all.size() - from);
+      std::memcpy(words.value, all.data() + from, bytes);
+      device_.launch("lora_put", Grid{1, 1, kThreads}, reinterpret_cast<uint32_t *>(to + from), words,
+                     static_cast<int32_t>(bytes / 4));
     }
-    return reinterpret_cast<const E *>(to);
+    table_.ranges = reinterpret_cast<const LoraRange *>(to + ranges);
+    table_.entries = reinterpret_cast<const LoraEntry *>(to + entries);
+    table_.runs = reinterpret_cast<const LoraRun *>(to + at_runs);
+    table_.run_count = static_cast<int32_t>(runs.size());
   }
 
   CudaDevice &device_;
