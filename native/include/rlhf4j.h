@@ -249,7 +249,7 @@ typedef struct rl_dropout {
   uint64_t stream;
 } rl_dropout;
 
-/* One run of rows [begin, end) that goes through one adapter: a [r,K], b [N,r] (f32), scale = alpha / r. */
+/* One run of rows [begin, end) that goes through one adapter: a [r,K], b [to - from, r] (f32), scale = alpha / r. */
 typedef struct rl_lora_segment {
   int64_t begin;
   int64_t end;
@@ -262,22 +262,38 @@ typedef struct rl_lora_segment {
 } rl_lora_segment;
 
 /*
- * LoRA (Hu et al. 2021) by segments: for rows t of segment s,  h[t] = drop(x[t]) a_s^T,  y[t] += scale_s h[t] b_s^T.
- * Rows in no segment are left as they are. At most 1024 segments, which ascend and do not overlap; r may differ between them
- * (r <= 512). Several segments may name one adapter.
- * y float [T,N] (+=), x float [T,K]; rows of both may be strided. h f32 [T,R], R >= the largest r: kept for the
- * backward. drop divides what it keeps by 1 - p; dropout may be null.
+ * The adapters of columns [from, to) of y: runs of rows that ascend and do not overlap, at most 1024; r may differ between them
+ * (r <= 512), and several may name one adapter. h f32 [T,R], R >= the largest r: what the forward keeps for the backward. Each
+ * column range has a dropout of its own; p = 0: none.
  */
-RL_API rl_status rl_lora(const rl_tensor *y, const rl_tensor *h, const rl_tensor *x, const rl_lora_segment *segments,
-                         int32_t count, const rl_dropout *dropout);
+typedef struct rl_lora {
+  int64_t from;
+  int64_t to;
+  rl_tensor h;
+  const rl_lora_segment *segments;
+  int32_t count; /* of segments */
+  int32_t reserved;
+  rl_dropout dropout;
+} rl_lora;
+
 /*
- * gradX += scale_s ((gradY b_s) a_s) * mask, gradA_s += scale_s (gradY b_s)^T drop(x), gradB_s += scale_s gradY^T h.
- * gradX float [T,K] or null. The same dropout as in the forward.
+ * A linear layer with its adapters (Hu et al. 2021): y = x W^T + bias, and for rows t of segment s of each of `loras`
+ *   h[t] = drop(x[t]) a_s^T,  y[t, from:to] += scale_s h[t] b_s^T.
+ * Several projections of one input (q, k, v) are one product, and each keeps adapters of its own. Column ranges ascend and do not
+ * overlap, 0 to 8 of them. drop divides what it keeps by 1 - p.
+ * x float [T,K] in W's dtype, y float [T,N], bias f32 [N] or null. a [r,K], b [to - from, r]. Rows of x, y and h may be strided.
  */
-RL_API rl_status rl_lora_backward(const rl_tensor *gradX, const rl_tensor *gradY, const rl_tensor *x,
-                                  const rl_tensor *h, const rl_lora_segment *segments, int32_t count,
-                                  const rl_dropout *dropout);
-/* y[t,c] = 0 where the dropout drops (t,c), else x / (1-p). What rl_lora does to x inside; for tests and plain dropout. */
+RL_API rl_status rl_lora_linear(const rl_tensor *y, const rl_tensor *x, rl_weight weight, const rl_tensor *bias,
+                                const rl_lora *loras, int32_t count);
+/*
+ * With gh[t] = scale_s gradY[t, from:to] b_s:  gradX = gradY W + sum over loras of (gh a_s) mask,
+ *   gradA_s += gh^T drop(x), gradB_s += scale_s gradY[:, from:to]^T h.
+ * gradX (=) float [T,K] or null; x, gradY float in W's dtype; the loras of the forward, with its dropout. The gradients of W and
+ * bias are rl_linear_backward_weight's.
+ */
+RL_API rl_status rl_lora_linear_backward(const rl_tensor *gradX, const rl_tensor *gradY, const rl_tensor *x,
+                                         rl_weight weight, const rl_lora *loras, int32_t count);
+/* y[t,c] = 0 where the dropout drops (t,c), else x / (1-p). What an adapter does to x inside; for tests and plain dropout. */
 RL_API rl_status rl_dropout_apply(const rl_tensor *y, const rl_tensor *x, const rl_dropout *dropout);
 
 /* ---- attention --------------------------------------------------------------------------------------------------- */

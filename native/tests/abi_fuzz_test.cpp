@@ -26,6 +26,7 @@ TEST(AbiLibrary, StructsHaveTheLayoutThatJavaWrites) {
   EXPECT_EQ(sizeof(rl_nf4), 16u + 5 * sizeof(rl_tensor));
   EXPECT_EQ(sizeof(rl_dropout), 24u);
   EXPECT_EQ(sizeof(rl_lora_segment), 24u + 4 * sizeof(rl_tensor));
+  EXPECT_EQ(sizeof(rl_lora), 56u + sizeof(rl_tensor));
   EXPECT_EQ(sizeof(rl_ppo_config), 32u);
   EXPECT_EQ(sizeof(rl_adamw_config), 40u);
   EXPECT_EQ(sizeof(rl_advantages_config), 20u);
@@ -68,13 +69,14 @@ TEST(AbiTensors, OverlapIsFoundAmongManyTensorsToo) {
     s.gradA = tensor(static_cast<const rl_tensor *>(ga)->buffer, RL_F32, {r, k}, i * r * k * 4);
     s.gradB = tensor(static_cast<const rl_tensor *>(gb)->buffer, RL_F32, {width, r}, i * width * r * 4);
   }
-  RL_CHECK(rl_lora_backward(nullptr, gy, x, h, segments.data(), n, nullptr));
+  const Tensor matrix({width, k}, Floats(width * k, 1.0f));
+  const WeightHandle w(matrix, true);
+  const rl_lora lora{0, width, *static_cast<const rl_tensor *>(h), segments.data(), n, 0, {}};
+  RL_CHECK(rl_lora_linear_backward(nullptr, gy, x, w, &lora, 1));
   segments[n - 1].gradB = segments[n - 2].gradB;
-  expect_error(rl_lora_backward(nullptr, gy, x, h, segments.data(), n, nullptr), RL_INVALID_ARGUMENT,
-               {"gradB", "overlaps"});
+  expect_error(rl_lora_linear_backward(nullptr, gy, x, w, &lora, 1), RL_INVALID_ARGUMENT, {"gradB", "overlaps"});
   segments[n - 1].gradB = segments[n - 1].b;
-  expect_error(rl_lora_backward(nullptr, gy, x, h, segments.data(), n, nullptr), RL_INVALID_ARGUMENT,
-               {"gradB", "overlaps"});
+  expect_error(rl_lora_linear_backward(nullptr, gy, x, w, &lora, 1), RL_INVALID_ARGUMENT, {"gradB", "overlaps"});
 }
 
 TEST(AbiNull, Everywhere) {
@@ -110,8 +112,6 @@ TEST(AbiNull, Everywhere) {
                                       rl_nf4_quantize(nullptr, z),
                                       rl_nf4_dequantize(z, nullptr),
                                       rl_weight_pack_nf4(nullptr, nullptr, 1, RL_F32),
-                                      rl_lora(z, z, z, nullptr, 1, nullptr),
-                                      rl_lora_backward(z, z, z, z, nullptr, 1, nullptr),
                                       rl_dropout_apply(z, z, nullptr),
                                       rl_attention(z, z, z, z, z, z, 1, 0),
                                       rl_attention_backward(z, z, z, z, z, z, z, z, z, z, 1, 0),
@@ -135,6 +135,8 @@ TEST(AbiNull, Everywhere) {
                                       rl_sample(z, z, z, z, z, z, z, nullptr)};
   for (size_t i = 0; i < all.size(); i++) EXPECT_EQ(all[i], RL_INVALID_ARGUMENT) << i;
   const std::vector<rl_status> with_weight = {rl_linear(z, z, w, z, 0),
+                                              rl_lora_linear(z, z, w, z, nullptr, 1),
+                                              rl_lora_linear_backward(z, z, z, w, nullptr, 1),
                                               rl_weight_rows(z, w, z),
                                               rl_linear_backward_input(z, z, w, 0),
                                               rl_head_logprob(z, z, z, z, w, z, 1),
@@ -266,6 +268,15 @@ TEST(AbiFuzz, GarbageIsRefusedNeverFollowed) {
     }
     const int32_t n = static_cast<int32_t>(segments.size());
     const rl_tensor hr = m(RL_F32, {T, 2});
+    rl_lora loras[2] = {{0, V, hr, segments.data(), n, 0, {}}, {V, V, hr, segments.data(), n, 0, drop}};
+    if (f.below(2)) loras[0].dropout = drop;
+    for (rl_lora &lora : loras) {
+      if (!f.below(4)) lora.from = f.below(2) ? f.below(4) : f.number();
+      if (!f.below(4)) lora.to = f.below(2) ? f.below(4) : f.number();
+      if (!f.below(8)) lora.count = static_cast<int32_t>(f.below(2) ? -f.below(3) : 1025);  // both refused
+      if (!f.below(8)) lora.segments = nullptr;
+    }
+    const int32_t count = static_cast<int32_t>(f.below(4) ? f.below(2) : f.below(2) ? 2 : -1);
     const bool doubled = f.below(2);
     rl_nf4 four{f.below(10) ? V : f.number(), f.below(10) ? H : f.number(), m(RL_U8, {V * H / 2}), {}, {}, {}, {}};
     four.absmax = m(doubled ? RL_U8 : RL_F32, {1});
@@ -338,10 +349,10 @@ TEST(AbiFuzz, GarbageIsRefusedNeverFollowed) {
         status = rl_linear_backward_weight(&gw, maybe(sv), &yv, &xh);
         break;
       case 16:
-        status = rl_lora(&yv, &hr, &xh, segments.data(), n, f.below(2) ? &drop : nullptr);
+        status = rl_lora_linear(&yv, &xh, w, maybe(sv), f.below(8) ? loras : nullptr, count);
         break;
       case 17:
-        status = rl_lora_backward(maybe(yh), &yv, &xh, &hr, segments.data(), n, f.below(2) ? &drop : nullptr);
+        status = rl_lora_linear_backward(maybe(yh), &yv, &xh, w, f.below(8) ? loras : nullptr, count);
         break;
       case 18:
         status = rl_dropout_apply(&yh, &xh, &drop);

@@ -88,6 +88,17 @@ struct TileBuffer {
   }
 };
 
+/// Bits of a dropout: element (row, column) is kept if bit column % 32 of words[row * pitch + column / 32] is set.
+struct DropoutMask {
+  const uint32_t *words;  // null: everything is kept
+  int64_t rows, pitch;
+
+  /// The word of columns from `column` on, a multiple of 32; nothing is kept outside.
+  DEVICE_MEMBER uint32_t word(int64_t row, int64_t column) const {
+    return row < rows && column / 32 < pitch ? words[row * pitch + column / 32] : 0;
+  }
+};
+
 /// What one thread holds of a tile of C.
 template <class T, class Tiles = SmallTiles>
 struct Accumulator;
@@ -145,6 +156,25 @@ struct Accumulator<bf16, Tiles> {
       }
     }
   }
+  /// As multiply, but only what the mask keeps is added; the tile's first row and column are given.
+  DEVICE_MEMBER void multiply_kept(const Fragments &f, const DropoutMask &mask, int64_t row, int64_t column) {
+    static_assert(Tiles::kWarpColumns == 32);
+#pragma unroll
+    for (int i = 0; i < kDown; i++) {
+      uint32_t keep[2];
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        keep[r] = mask.word(row + warp_row() + i * 16 + r * 8 + lane() / 4, column + warp_column()) >> (lane() % 4 * 2);
+      }
+#pragma unroll
+      for (int j = 0; j < 2 * kAcross; j++) {
+        float part[4] = {};
+        mma_bf16(part, f.a[i], f.b[j / 2][j % 2 * 2], f.b[j / 2][j % 2 * 2 + 1]);
+#pragma unroll
+        for (int r = 0; r < 4; r++) c[i][j][r] += keep[r / 2] >> (j * 8 + r % 2) & 1 ? part[r] : 0.0f;
+      }
+    }
+  }
   /// The tile, row by row, to shared memory: rows are 8 words apart (mod 32), so that pairs of four rows meet no bank twice.
   static constexpr int kStagedPitch = Tiles::template kStagedPitch<2>;
   DEVICE_MEMBER void stage(float *to) const {
@@ -194,6 +224,21 @@ struct Accumulator<float, SmallTiles> {
       }
     }
   }
+  /// As multiply, but only what the mask keeps is added; the tile's first row and column are given.
+  template <class A, class B>
+  DEVICE_MEMBER void multiply_kept(const float *a, const float *b, const DropoutMask &mask, int64_t row,
+                                   int64_t column) {
+    Accumulator part;
+    part.template multiply<A, B>(a, b);
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        const uint32_t keep = mask.word(row + threadIdx.x / 16 + i * 8, column + j / 2 * 32);
+        c[i][j] += keep >> (threadIdx.x % 16 + j % 2 * 16) & 1 ? part.c[i][j] : 0.0f;
+      }
+    }
+  }
   /// Four of the contraction: of a line along it by one access, since single ones of lanes eight lines apart meet in a bank.
   template <class Buffer>
   static DEVICE_MEMBER void read_four(float (&v)[4], const float *tile, int i, int k) {
@@ -227,6 +272,9 @@ struct ProductBuffers {
   static constexpr int kSize = kStages * kStage;  // elements
 };
 
+/// Sources may know more than Operand: `mask(step)`, what of that step's products is added (DropoutMask), and `settle(tile, first,
+/// k)`, called when the calling thread's copies of a tile have arrived and before others read it.
+///
 /// The tile of C whose first row and column are given; by the whole block of Tiles::kThreads. `shared`: as many elements as
 /// ProductBuffers says, 16-byte aligned; free again at the end.
 template <class T, bool kAAlong, bool kBAlong, class Tiles, class SourceA, class SourceB>
@@ -245,30 +293,50 @@ DEVICE Accumulator<T, Tiles> tile_product(const SourceA &a, const SourceB &b, in
     }
     cp_async_commit();  // an empty group keeps the count
   };
-  // The next step's operands have arrived, and the step before it is read by nobody any more.
-  auto next = [&] {
+  // The operands of `step` have arrived, and the step before it is read by nobody any more.
+  auto arrive = [&](int step) {
     cp_async_wait<kStages - 2>();
+    if constexpr (requires { a.template settle<A>(shared, first_row, int64_t{}); }) {
+      if (step < steps) a.template settle<A>(stage(step), first_row, static_cast<int64_t>(step) * kStep);
+    }
     __syncthreads();
   };
   Accumulator<T, Tiles> sum;
   for (int step = 0; step < kStages - 1; step++) copy(step);
-  next();
+  arrive(0);
   if constexpr (sizeof(T) == 4) {
     for (int step = 0; step < steps; step++) {
       copy(step + kStages - 1);
-      sum.template multiply<A, B>(stage(step), stage(step) + A::kSize);
-      next();
+      const T *x = stage(step), *y = stage(step) + A::kSize;
+      if constexpr (requires { a.mask(step); }) {
+        const DropoutMask mask = a.mask(step);
+        if (mask.words) {
+          sum.template multiply_kept<A, B>(x, y, mask, first_row, first_column);
+        } else {
+          sum.template multiply<A, B>(x, y);
+        }
+      } else {
+        sum.template multiply<A, B>(x, y);
+      }
+      arrive(step + 1);
     }
   } else {
     typename Accumulator<T, Tiles>::Fragments f[2];
+    auto multiply = [&](int step, int half) {
+      if constexpr (requires { a.mask(step); }) {
+        const DropoutMask mask = a.mask(step);
+        if (mask.words) return sum.multiply_kept(f[half], mask, first_row, first_column);
+      }
+      sum.multiply(f[half]);
+    };
     sum.template load<A, B>(f[0], stage(0), stage(0) + A::kSize, 0);
     for (int step = 0; step < steps; step++) {
       copy(step + kStages - 1);
       sum.template load<A, B>(f[1], stage(step), stage(step) + A::kSize, 16);
-      sum.multiply(f[0]);
-      next();
+      multiply(step, 0);
+      arrive(step + 1);
       if (step + 1 < steps) sum.template load<A, B>(f[0], stage(step + 1), stage(step + 1) + A::kSize, 0);
-      sum.multiply(f[1]);
+      multiply(step, 1);
     }
     __syncthreads();
   }

@@ -37,6 +37,16 @@ struct LoraSegment {
   View gradB;
 };
 
+/// rl_lora after its checks.
+struct Lora {
+  int64_t from;
+  int64_t to;
+  View h;  // f32 [T,R]
+  const LoraSegment *segments;
+  int32_t count;
+  rl_dropout dropout;
+};
+
 /// rl_nf4 after its checks. nestedCode, nestedAbsmax and offset are given where absmax is u8.
 struct Nf4 {
   int64_t rows;

@@ -63,7 +63,7 @@ class Op {
   std::unique_lock<std::mutex> lock_;
   static constexpr int kFew = 24;
   Seen few_[kFew];          // no allocation in the common case
-  std::vector<Seen> more_;  // lora: four tensors per segment
+  std::vector<Seen> more_;  // lora_linear: four tensors per segment
   int count_ = 0;
 };
 

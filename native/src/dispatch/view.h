@@ -60,4 +60,11 @@ struct View {
   }
 };
 
+/// Columns [from, to) of a matrix.
+inline View columns(View v, int64_t from, int64_t to) {
+  v.data = static_cast<char *>(v.data) + from * dtype_size(v.dtype);
+  v.shape[1] = to - from;
+  return v;
+}
+
 }  // namespace rl

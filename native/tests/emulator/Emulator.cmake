@@ -2,7 +2,7 @@
 
 # Test programs whose ops the CUDA backend has: they run there too. A program that is not listed does not, and no test of a
 # listed one is skipped.
-set(cuda_tests adamw add attention attention_decode attention_sweep copy embedding fill gather_rows gelu_tanh head_cross_entropy head_full_kl head_logprob kv_append layer_norm linear lora nf4 pairwise_loss ppo rms_norm rope sample scalar_head scale swiglu weight_rows)
+set(cuda_tests adamw add attention attention_decode attention_sweep copy embedding fill gather_rows gelu_tanh head_cross_entropy head_full_kl head_logprob kv_append layer_norm linear lora_linear nf4 pairwise_loss ppo rms_norm rope sample scalar_head scale swiglu weight_rows)
 
 # NAME.KIND runs PROGRAM on device KIND with the given environment.
 function(add_emulated_test name program)

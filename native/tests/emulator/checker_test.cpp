@@ -44,7 +44,7 @@ TEST_F(Checker, LeavesRightKernelsAlone) {
     for (const char *copies : {"late", "early", "random"}) {
       setenv("RLHF4J_EMULATOR_ORDER", order, 1);
       setenv("RLHF4J_EMULATOR_COPIES", copies, 1);
-      for (const char *kernel : {"reverse", "warp_exchange", "copy_waited_for"}) {
+      for (const char *kernel : {"reverse", "warp_exchange", "copy_waited_for", "drops_in_own_copy"}) {
         EXPECT_EQ(run(kernel), CUDA_SUCCESS) << driver.report();
       }
       EXPECT_EQ(run_on_y("blocks_add", 3), CUDA_SUCCESS) << driver.report();
@@ -102,6 +102,9 @@ TEST_F(Checker, FindsCopiesThatAreNotWaitedFor) {
     setenv("RLHF4J_EMULATOR_COPIES", copies, 1);
     expect_caught(run("weaker_wait"), "weaker_wait", "copy-race");
     EXPECT_EQ(run("copy_without_barrier"), CUDA_ERROR_LAUNCH_FAILED);
+    EXPECT_EQ(run("drops_in_anothers_copy"), CUDA_ERROR_LAUNCH_FAILED);
+    EXPECT_NE(std::string(driver.report()).find("race at broken.cu:"), std::string::npos) << driver.report();
+    expect_caught(run("drops_under_copy"), "drops_under_copy", "copy-race");
     expect_caught(run("copy_never_waited_for"), "copy_never_waited_for", "copy-not-waited-for");
   }
 }

@@ -129,6 +129,22 @@ DEVICE void pipeline(const float *x, float *y) {  // two groups of copies, the f
 KERNEL(copy_waited_for, kThreads, const float *x, float *y) { pipeline<1, true>(x, y); }  // right
 KERNEL(weaker_wait, kThreads, const float *x, float *y) { pipeline<2, true>(x, y); }
 KERNEL(copy_without_barrier, kThreads, const float *x, float *y) { pipeline<1, false>(x, y); }
+/// A dropout on the way, as lora_gradients has it: each thread drops in a piece of what was copied, before the block reads it.
+template <int kLeft, int kPieceOf>
+DEVICE void drop_in_copy(const float *x, float *y) {
+  SHARED(float, s, [kThreads]);
+  const bool copies = threadIdx.x < kThreads / 4;
+  if (copies) cp_async16(&s[threadIdx.x * 4], x + threadIdx.x * 4, true);
+  cp_async_commit();
+  cp_async_wait<kLeft>();
+  if (copies) s[(threadIdx.x + kPieceOf) % (kThreads / 4) * 4] = 0;
+  __syncthreads();
+  y[threadIdx.x] = s[kThreads - 1 - threadIdx.x];
+  cp_async_wait<0>();
+}
+KERNEL(drops_in_own_copy, kThreads, const float *x, float *y) { drop_in_copy<0, 0>(x, y); }  // right
+KERNEL(drops_in_anothers_copy, kThreads, const float *x, float *y) { drop_in_copy<0, 1>(x, y); }
+KERNEL(drops_under_copy, kThreads, const float *x, float *y) { drop_in_copy<1, 0>(x, y); }
 KERNEL(copy_never_waited_for, kThreads, const float *x, float *y) {
   SHARED(float, s, [kThreads]);
   if (threadIdx.x < kThreads / 4) cp_async16(&s[threadIdx.x * 4], x + threadIdx.x * 4, true);

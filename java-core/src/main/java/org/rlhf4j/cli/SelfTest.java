@@ -408,7 +408,7 @@ final class SelfTest {
                 w,
                 null,
                 null,
-                List.of(new Linear.Lora(0, 24, List.of(segment), new Dropout(0.2f, 3, 4))));
+                List.of(new Linear.Adapters(0, 24, List.of(segment), new Dropout(0.2f, 3, 4))));
           });
       slope(
           "head_logprob",

@@ -1,9 +1,11 @@
 package org.rlhf4j.graph;
 
+import java.util.ArrayList;
 import java.util.List;
 import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Dropout;
 import org.rlhf4j.tensor.Kernels;
+import org.rlhf4j.tensor.Lora;
 import org.rlhf4j.tensor.LoraSegment;
 import org.rlhf4j.tensor.Tensor;
 import org.rlhf4j.tensor.Weight;
@@ -16,16 +18,16 @@ public final class Linear {
   private Linear() {}
 
   /** The adapters of columns [from, to) of y. */
-  public record Lora(long from, long to, List<LoraSegment> segments, Dropout dropout) {
-    int rank() {
-      long rank = 0;
+  public record Adapters(long from, long to, List<LoraSegment> segments, Dropout dropout) {
+    private Lora on(Graph g, Tensor x) {
+      long rank = 1;
       for (LoraSegment s : segments) {
         rank = Math.max(rank, s.a().size(0));
       }
-      return (int) rank;
+      return new Lora(from, to, g.allocate(DType.F32, x.size(0), rank), segments, dropout);
     }
 
-    boolean isTrainable() {
+    private boolean isTrainable() {
       return segments.stream().anyMatch(s -> s.gradA() != null);
     }
   }
@@ -34,39 +36,32 @@ public final class Linear {
    * @param x float [T,in]
    * @param gradW f32 [out,in], where W's gradient is added, or null if W is frozen
    * @param bias or null
-   * @param lora may be empty
+   * @param adapters may be empty; column ranges ascend
    */
-  public static Var apply(Graph g, Var x, Weight w, Tensor gradW, Parameter bias, List<Lora> lora) {
+  public static Var apply(
+      Graph g, Var x, Weight w, Tensor gradW, Parameter bias, List<Adapters> adapters) {
     Tensor in = x.value();
     Tensor y = g.allocate(in.dtype(), in.size(0), w.out());
-    Kernels.linear(y, in, w, bias == null ? null : bias.value(), false);
-    Tensor[] h = new Tensor[lora.size()];
-    boolean trainable = gradW != null || (bias != null && bias.isTrainable());
-    for (int i = 0; i < h.length; i++) {
-      Lora l = lora.get(i);
-      h[i] = g.allocate(DType.F32, in.size(0), l.rank());
-      Kernels.lora(y.columns(l.from(), l.to()), h[i], in, l.segments(), l.dropout());
-      trainable |= l.isTrainable();
+    List<Lora> loras = new ArrayList<>();
+    boolean adapted = false;
+    for (Adapters a : adapters) {
+      loras.add(a.on(g, in));
+      adapted |= a.isTrainable();
     }
+    Kernels.loraLinear(y, in, w, bias == null ? null : bias.value(), loras);
+    boolean trainable = adapted || gradW != null || (bias != null && bias.isTrainable());
+    boolean hasGradient = adapted || x.needsGrad();
     return g.record(
         y,
         x.needsGrad() || trainable,
         out -> {
           Tensor gradY = out.grad();
-          Tensor gradX = null;
-          if (x.needsGrad()) {
-            gradX = g.allocate(in.dtype(), in.shape());
-            Kernels.linearBackwardInput(gradX, gradY, w, false);
+          Tensor gradX = x.needsGrad() ? g.allocate(in.dtype(), in.shape()) : null;
+          if (hasGradient) {
+            Kernels.loraLinearBackward(gradX, gradY, in, w, loras);
           }
           if (gradW != null) {
             Kernels.linearBackwardWeight(gradW, bias == null ? null : bias.grad(), gradY, in);
-          }
-          for (int i = 0; i < h.length; i++) {
-            Lora l = lora.get(i);
-            if (gradX != null || l.isTrainable()) {
-              Kernels.loraBackward(
-                  gradX, gradY.columns(l.from(), l.to()), in, h[i], l.segments(), l.dropout());
-            }
           }
           if (gradX != null) {
             g.accumulate(x, gradX);

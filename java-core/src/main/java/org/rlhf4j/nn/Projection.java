@@ -45,7 +45,7 @@ record Projection(List<Part> parts, Weight weight, Tensor gradW, Parameter bias,
     if (batch.segments().isEmpty()) {
       return Linear.apply(g, x, weight, gradW, bias, List.of());
     }
-    List<Linear.Lora> lora = new ArrayList<>();
+    List<Linear.Adapters> lora = new ArrayList<>();
     for (int i = 0; i < parts.size(); i++) {
       Part part = parts.get(i);
       List<LoraSegment> segments = new ArrayList<>();
@@ -63,7 +63,7 @@ record Projection(List<Part> parts, Weight weight, Tensor gradW, Parameter bias,
             d.p() == 0 || p == 0
                 ? Dropout.NONE
                 : new Dropout(p, d.seed(), d.stream() + 8L * index + i);
-        lora.add(new Linear.Lora(part.from(), part.to(), segments, own));
+        lora.add(new Linear.Adapters(part.from(), part.to(), segments, own));
       }
     }
     return Linear.apply(g, x, weight, gradW, bias, lora);

@@ -5,6 +5,7 @@ import java.util.List;
 import org.rlhf4j.bindings.Native;
 import org.rlhf4j.bindings.c.Rlhf4j;
 import org.rlhf4j.bindings.c.rl_dropout;
+import org.rlhf4j.bindings.c.rl_lora;
 import org.rlhf4j.bindings.c.rl_lora_segment;
 
 /**
@@ -184,33 +185,31 @@ public final class Kernels {
     Native.check(Rlhf4j.rl_nf4_dequantize(f.tensor(w), f.nf4(List.of(x))));
   }
 
-  /** {@code rl_lora}. */
-  public static void lora(
-      Tensor y, Tensor h, Tensor x, List<LoraSegment> segments, Dropout dropout) {
+  /** {@code rl_lora_linear}. */
+  public static void loraLinear(Tensor y, Tensor x, Weight weight, Tensor bias, List<Lora> loras) {
     Frame f = Frame.begin();
     Native.check(
-        Rlhf4j.rl_lora(
+        Rlhf4j.rl_lora_linear(
             f.tensor(y),
-            f.tensor(h),
             f.tensor(x),
-            segments(f, segments),
-            segments.size(),
-            dropout(f, dropout)));
+            weight.handle(),
+            f.tensor(bias),
+            loras(f, loras),
+            loras.size()));
   }
 
-  /** {@code rl_lora_backward}. */
-  public static void loraBackward(
-      Tensor gradX, Tensor gradY, Tensor x, Tensor h, List<LoraSegment> segments, Dropout dropout) {
+  /** {@code rl_lora_linear_backward}. */
+  public static void loraLinearBackward(
+      Tensor gradX, Tensor gradY, Tensor x, Weight weight, List<Lora> loras) {
     Frame f = Frame.begin();
     Native.check(
-        Rlhf4j.rl_lora_backward(
+        Rlhf4j.rl_lora_linear_backward(
             f.tensor(gradX),
             f.tensor(gradY),
             f.tensor(x),
-            f.tensor(h),
-            segments(f, segments),
-            segments.size(),
-            dropout(f, dropout)));
+            weight.handle(),
+            loras(f, loras),
+            loras.size()));
   }
 
   /** {@code rl_dropout_apply}. */
@@ -620,6 +619,21 @@ public final class Kernels {
             config.write(f)));
   }
 
+  private static MemorySegment loras(Frame f, List<Lora> loras) {
+    MemorySegment array = f.take(loras.size() * rl_lora.sizeof());
+    for (int i = 0; i < loras.size(); i++) {
+      Lora lora = loras.get(i);
+      MemorySegment s = rl_lora.asSlice(array, i);
+      rl_lora.from(s, lora.from());
+      rl_lora.to(s, lora.to());
+      Frame.write(rl_lora.h(s), lora.h());
+      rl_lora.segments(s, segments(f, lora.segments()));
+      rl_lora.count(s, lora.segments().size());
+      write(rl_lora.dropout(s), lora.dropout());
+    }
+    return array;
+  }
+
   private static MemorySegment segments(Frame f, List<LoraSegment> segments) {
     MemorySegment array = f.take(segments.size() * rl_lora_segment.sizeof());
     for (int i = 0; i < segments.size(); i++) {
@@ -643,9 +657,13 @@ public final class Kernels {
       return MemorySegment.NULL;
     }
     MemorySegment s = f.take(rl_dropout.sizeof());
+    write(s, dropout);
+    return s;
+  }
+
+  private static void write(MemorySegment s, Dropout dropout) {
     rl_dropout.p(s, dropout.p());
     rl_dropout.seed(s, dropout.seed());
     rl_dropout.stream(s, dropout.stream());
-    return s;
   }
 }

@@ -194,8 +194,8 @@ class CentralDifferencesTest {
     Parameter b = trainable("b", 4, 3);
     try (Weight weight = Weight.pack(tensor(6, 9))) {
       // The adapter sits on columns 2 to 6 of rows 1 to 4 alone.
-      Linear.Lora lora =
-          new Linear.Lora(
+      Linear.Adapters lora =
+          new Linear.Adapters(
               2,
               6,
               List.of(new LoraSegment(1, 4, 2, a.value(), b.value(), a.grad(), b.grad())),

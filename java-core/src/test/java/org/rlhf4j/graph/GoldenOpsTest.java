@@ -15,6 +15,7 @@ import org.rlhf4j.tensor.DType;
 import org.rlhf4j.tensor.Device;
 import org.rlhf4j.tensor.Dropout;
 import org.rlhf4j.tensor.Kernels;
+import org.rlhf4j.tensor.Lora;
 import org.rlhf4j.tensor.LoraSegment;
 import org.rlhf4j.tensor.Scope;
 import org.rlhf4j.tensor.Tensor;
@@ -402,20 +403,23 @@ class GoldenOpsTest {
           Tensor gradY = c.in("grad_y");
           float scale =
               (float) c.attributes.path("alpha").asDouble() / c.attributes.path("r").asInt();
-          try (Weight w = Weight.pack(c.in("w"))) {
+          try (Weight w = Weight.pack(c.in("w"));
+              Weight none = Weight.pack(zeros(c, c.in("w")))) {
             Tensor y = c.out(gradY.shape());
+            Tensor ofAdapter = c.out(gradY.shape());
             Tensor h = c.scope.allocate(DType.F32, x.size(0), a.size(0));
             Tensor gradA = c.zeros("a");
             Tensor gradB = c.zeros("b");
-            List<LoraSegment> all =
-                List.of(new LoraSegment(0, x.size(0), scale, a, b, gradA, gradB));
+            LoraSegment all = new LoraSegment(0, x.size(0), scale, a, b, gradA, gradB);
+            List<Lora> loras = List.of(new Lora(0, w.out(), h, List.of(all), Dropout.NONE));
             Kernels.linear(y, x, w, null, false);
-            Kernels.lora(y, h, masked, all, Dropout.NONE);
+            Kernels.loraLinear(ofAdapter, masked, none, null, loras);
+            Kernels.add(y, y, ofAdapter);
             c.check("y", y);
             Tensor gradX = c.out(x.shape());
             Tensor gradMasked = c.scope.zeros(c.dtype, x.shape());
             Kernels.linearBackwardInput(gradX, gradY, w, false);
-            Kernels.loraBackward(gradMasked, gradY, masked, h, all, Dropout.NONE);
+            Kernels.loraLinearBackward(gradMasked, gradY, masked, none, loras);
             Kernels.add(gradX, gradX, times(c, gradMasked, c.f32("mask")));
             c.check("grad_x", gradX);
             c.check("grad_a", gradA);
@@ -424,6 +428,10 @@ class GoldenOpsTest {
         },
         DType.F32,
         DType.BF16);
+  }
+
+  private static Tensor zeros(Case c, Tensor like) {
+    return c.scope.zeros(c.dtype, like.shape());
   }
 
   private static Tensor times(Case c, Tensor x, Tensor mask) {
@@ -469,16 +477,11 @@ class GoldenOpsTest {
           try (Weight w = Weight.view(c.in("w"))) {
             Tensor y = c.out(gradY.shape());
             Tensor h = c.scope.allocate(DType.F32, x.size(0), a.size(1));
-            Kernels.linear(y, x, w, null, false);
-            if (!segments.isEmpty()) {
-              Kernels.lora(y, h, x, segments, Dropout.NONE);
-            }
+            List<Lora> loras = List.of(new Lora(0, w.out(), h, segments, Dropout.NONE));
+            Kernels.loraLinear(y, x, w, null, loras);
             c.check("y", y);
             Tensor gradX = c.out(x.shape());
-            Kernels.linearBackwardInput(gradX, gradY, w, false);
-            if (!segments.isEmpty()) {
-              Kernels.loraBackward(gradX, gradY, x, h, segments, Dropout.NONE);
-            }
+            Kernels.loraLinearBackward(gradX, gradY, x, w, loras);
             c.check("grad_x", gradX);
             c.check("grad_a", gradA);
             c.check("grad_b", gradB);

@@ -2756,18 +2756,18 @@ public class Rlhf4j extends Rlhf4j$shared {
         }
     }
 
-    private static class rl_lora {
+    private static class rl_lora_linear {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             Rlhf4j.C_INT,
             Rlhf4j.C_POINTER,
             Rlhf4j.C_POINTER,
+            Rlhf4j.C_LONG,
             Rlhf4j.C_POINTER,
             Rlhf4j.C_POINTER,
-            Rlhf4j.C_INT,
-            Rlhf4j.C_POINTER
+            Rlhf4j.C_INT
         );
 
-        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("rl_lora").orElseThrow(() -> new UnsatisfiedLinkError("unresolved symbol: rl_lora"));
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("rl_lora_linear").orElseThrow(() -> new UnsatisfiedLinkError("unresolved symbol: rl_lora_linear"));
 
         public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
     }
@@ -2775,45 +2775,45 @@ public class Rlhf4j extends Rlhf4j$shared {
     /**
      * Function descriptor for:
      * {@snippet lang=c :
-     * rl_status rl_lora(const rl_tensor *y, const rl_tensor *h, const rl_tensor *x, const rl_lora_segment *segments, int32_t count, const rl_dropout *dropout)
+     * rl_status rl_lora_linear(const rl_tensor *y, const rl_tensor *x, rl_weight weight, const rl_tensor *bias, const rl_lora *loras, int32_t count)
      * }
      */
-    public static FunctionDescriptor rl_lora$descriptor() {
-        return rl_lora.DESC;
+    public static FunctionDescriptor rl_lora_linear$descriptor() {
+        return rl_lora_linear.DESC;
     }
 
     /**
      * Downcall method handle for:
      * {@snippet lang=c :
-     * rl_status rl_lora(const rl_tensor *y, const rl_tensor *h, const rl_tensor *x, const rl_lora_segment *segments, int32_t count, const rl_dropout *dropout)
+     * rl_status rl_lora_linear(const rl_tensor *y, const rl_tensor *x, rl_weight weight, const rl_tensor *bias, const rl_lora *loras, int32_t count)
      * }
      */
-    public static MethodHandle rl_lora$handle() {
-        return rl_lora.HANDLE;
+    public static MethodHandle rl_lora_linear$handle() {
+        return rl_lora_linear.HANDLE;
     }
 
     /**
      * Address for:
      * {@snippet lang=c :
-     * rl_status rl_lora(const rl_tensor *y, const rl_tensor *h, const rl_tensor *x, const rl_lora_segment *segments, int32_t count, const rl_dropout *dropout)
+     * rl_status rl_lora_linear(const rl_tensor *y, const rl_tensor *x, rl_weight weight, const rl_tensor *bias, const rl_lora *loras, int32_t count)
      * }
      */
-    public static MemorySegment rl_lora$address() {
-        return rl_lora.ADDR;
+    public static MemorySegment rl_lora_linear$address() {
+        return rl_lora_linear.ADDR;
     }
 
     /**
      * {@snippet lang=c :
-     * rl_status rl_lora(const rl_tensor *y, const rl_tensor *h, const rl_tensor *x, const rl_lora_segment *segments, int32_t count, const rl_dropout *dropout)
+     * rl_status rl_lora_linear(const rl_tensor *y, const rl_tensor *x, rl_weight weight, const rl_tensor *bias, const rl_lora *loras, int32_t count)
      * }
      */
-    public static int rl_lora(MemorySegment y, MemorySegment h, MemorySegment x, MemorySegment segments, int count, MemorySegment dropout) {
-        var mh$ = rl_lora.HANDLE;
+    public static int rl_lora_linear(MemorySegment y, MemorySegment x, long weight, MemorySegment bias, MemorySegment loras, int count) {
+        var mh$ = rl_lora_linear.HANDLE;
         try {
             if (TRACE_DOWNCALLS) {
-                traceDowncall("rl_lora", y, h, x, segments, count, dropout);
+                traceDowncall("rl_lora_linear", y, x, weight, bias, loras, count);
             }
-            return (int)mh$.invokeExact(y, h, x, segments, count, dropout);
+            return (int)mh$.invokeExact(y, x, weight, bias, loras, count);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
@@ -2821,19 +2821,18 @@ public class Rlhf4j extends Rlhf4j$shared {
         }
     }
 
-    private static class rl_lora_backward {
+    private static class rl_lora_linear_backward {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             Rlhf4j.C_INT,
             Rlhf4j.C_POINTER,
             Rlhf4j.C_POINTER,
             Rlhf4j.C_POINTER,
+            Rlhf4j.C_LONG,
             Rlhf4j.C_POINTER,
-            Rlhf4j.C_POINTER,
-            Rlhf4j.C_INT,
-            Rlhf4j.C_POINTER
+            Rlhf4j.C_INT
         );
 
-        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("rl_lora_backward").orElseThrow(() -> new UnsatisfiedLinkError("unresolved symbol: rl_lora_backward"));
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("rl_lora_linear_backward").orElseThrow(() -> new UnsatisfiedLinkError("unresolved symbol: rl_lora_linear_backward"));
 
         public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
     }
@@ -2841,45 +2840,45 @@ public class Rlhf4j extends Rlhf4j$shared {
     /**
      * Function descriptor for:
      * {@snippet lang=c :
-     * rl_status rl_lora_backward(const rl_tensor *gradX, const rl_tensor *gradY, const rl_tensor *x, const rl_tensor *h, const rl_lora_segment *segments, int32_t count, const rl_dropout *dropout)
+     * rl_status rl_lora_linear_backward(const rl_tensor *gradX, const rl_tensor *gradY, const rl_tensor *x, rl_weight weight, const rl_lora *loras, int32_t count)
      * }
      */
-    public static FunctionDescriptor rl_lora_backward$descriptor() {
-        return rl_lora_backward.DESC;
+    public static FunctionDescriptor rl_lora_linear_backward$descriptor() {
+        return rl_lora_linear_backward.DESC;
     }
 
     /**
      * Downcall method handle for:
      * {@snippet lang=c :
-     * rl_status rl_lora_backward(const rl_tensor *gradX, const rl_tensor *gradY, const rl_tensor *x, const rl_tensor *h, const rl_lora_segment *segments, int32_t count, const rl_dropout *dropout)
+     * rl_status rl_lora_linear_backward(const rl_tensor *gradX, const rl_tensor *gradY, const rl_tensor *x, rl_weight weight, const rl_lora *loras, int32_t count)
      * }
      */
-    public static MethodHandle rl_lora_backward$handle() {
-        return rl_lora_backward.HANDLE;
+    public static MethodHandle rl_lora_linear_backward$handle() {
+        return rl_lora_linear_backward.HANDLE;
     }
 
     /**
      * Address for:
      * {@snippet lang=c :
-     * rl_status rl_lora_backward(const rl_tensor *gradX, const rl_tensor *gradY, const rl_tensor *x, const rl_tensor *h, const rl_lora_segment *segments, int32_t count, const rl_dropout *dropout)
+     * rl_status rl_lora_linear_backward(const rl_tensor *gradX, const rl_tensor *gradY, const rl_tensor *x, rl_weight weight, const rl_lora *loras, int32_t count)
      * }
      */
-    public static MemorySegment rl_lora_backward$address() {
-        return rl_lora_backward.ADDR;
+    public static MemorySegment rl_lora_linear_backward$address() {
+        return rl_lora_linear_backward.ADDR;
     }
 
     /**
      * {@snippet lang=c :
-     * rl_status rl_lora_backward(const rl_tensor *gradX, const rl_tensor *gradY, const rl_tensor *x, const rl_tensor *h, const rl_lora_segment *segments, int32_t count, const rl_dropout *dropout)
+     * rl_status rl_lora_linear_backward(const rl_tensor *gradX, const rl_tensor *gradY, const rl_tensor *x, rl_weight weight, const rl_lora *loras, int32_t count)
      * }
      */
-    public static int rl_lora_backward(MemorySegment gradX, MemorySegment gradY, MemorySegment x, MemorySegment h, MemorySegment segments, int count, MemorySegment dropout) {
-        var mh$ = rl_lora_backward.HANDLE;
+    public static int rl_lora_linear_backward(MemorySegment gradX, MemorySegment gradY, MemorySegment x, long weight, MemorySegment loras, int count) {
+        var mh$ = rl_lora_linear_backward.HANDLE;
         try {
             if (TRACE_DOWNCALLS) {
-                traceDowncall("rl_lora_backward", gradX, gradY, x, h, segments, count, dropout);
+                traceDowncall("rl_lora_linear_backward", gradX, gradY, x, weight, loras, count);
             }
-            return (int)mh$.invokeExact(gradX, gradY, x, h, segments, count, dropout);
+            return (int)mh$.invokeExact(gradX, gradY, x, weight, loras, count);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
@@ -4045,7 +4044,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_LOSS_POLICY = (int)0L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_LOSS_POLICY = 0
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_LOSS_POLICY = 0
      * }
      */
     public static int RL_PPO_LOSS_POLICY() {
@@ -4054,7 +4053,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_LOSS_VALUE = (int)1L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_LOSS_VALUE = 1
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_LOSS_VALUE = 1
      * }
      */
     public static int RL_PPO_LOSS_VALUE() {
@@ -4063,7 +4062,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_LOSS_TOTAL = (int)2L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_LOSS_TOTAL = 2
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_LOSS_TOTAL = 2
      * }
      */
     public static int RL_PPO_LOSS_TOTAL() {
@@ -4072,7 +4071,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_POLICY_CLIPFRAC = (int)3L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_POLICY_CLIPFRAC = 3
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_POLICY_CLIPFRAC = 3
      * }
      */
     public static int RL_PPO_POLICY_CLIPFRAC() {
@@ -4081,7 +4080,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_CLIPFRAC = (int)4L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_VALUE_CLIPFRAC = 4
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_VALUE_CLIPFRAC = 4
      * }
      */
     public static int RL_PPO_VALUE_CLIPFRAC() {
@@ -4090,7 +4089,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_APPROXKL = (int)5L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_APPROXKL = 5
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_APPROXKL = 5
      * }
      */
     public static int RL_PPO_APPROXKL() {
@@ -4099,7 +4098,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_POLICYKL = (int)6L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_POLICYKL = 6
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_POLICYKL = 6
      * }
      */
     public static int RL_PPO_POLICYKL() {
@@ -4108,7 +4107,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RATIO_MEAN = (int)7L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_RATIO_MEAN = 7
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_RATIO_MEAN = 7
      * }
      */
     public static int RL_PPO_RATIO_MEAN() {
@@ -4117,7 +4116,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_SKIPPED = (int)8L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_SKIPPED = 8
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_SKIPPED = 8
      * }
      */
     public static int RL_PPO_SKIPPED() {
@@ -4126,7 +4125,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_ERROR = (int)9L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_VALUE_ERROR = 9
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_VALUE_ERROR = 9
      * }
      */
     public static int RL_PPO_VALUE_ERROR() {
@@ -4135,7 +4134,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RETURNS_MEAN = (int)10L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_RETURNS_MEAN = 10
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_RETURNS_MEAN = 10
      * }
      */
     public static int RL_PPO_RETURNS_MEAN() {
@@ -4144,7 +4143,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RETURNS_VAR = (int)11L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_RETURNS_VAR = 11
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_RETURNS_VAR = 11
      * }
      */
     public static int RL_PPO_RETURNS_VAR() {
@@ -4153,7 +4152,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_MEAN = (int)12L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_VALUE_MEAN = 12
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_VALUE_MEAN = 12
      * }
      */
     public static int RL_PPO_VALUE_MEAN() {
@@ -4162,7 +4161,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_ADVANTAGES_MEAN = (int)13L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_ADVANTAGES_MEAN = 13
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_ADVANTAGES_MEAN = 13
      * }
      */
     public static int RL_PPO_ADVANTAGES_MEAN() {
@@ -4171,7 +4170,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RATIO_MAX = (int)14L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_RATIO_MAX = 14
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_RATIO_MAX = 14
      * }
      */
     public static int RL_PPO_RATIO_MAX() {
@@ -4180,7 +4179,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_ENTROPY = (int)15L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_ENTROPY = 15
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_ENTROPY = 15
      * }
      */
     public static int RL_PPO_ENTROPY() {
@@ -4189,7 +4188,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_STATS = (int)16L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:401:1).RL_PPO_STATS = 16
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_STATS = 16
      * }
      */
     public static int RL_PPO_STATS() {

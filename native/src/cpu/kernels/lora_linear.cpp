@@ -1,6 +1,7 @@
-// For rows t of segment s:  h[t] = drop(x[t]) a_s^T  (=),  y[t] += scale_s h[t] b_s^T.
-// x [T,K], a [r,K], b [N,r], h [T,R], y [T,N].
-// With gh[t] = scale_s gradY[t] b_s:  gradX[t] += (gh[t] a_s) mask,  gradA_s += sum_t gh[t]^T drop(x[t]),
+// y = x W^T + bias (linear.cpp), and by column ranges of y, for rows t of segment s:
+//   h[t] = drop(x[t]) a_s^T  (=),  y[t] += scale_s h[t] b_s^T.
+// x [T,K], a [r,K], b [N,r], h [T,R], y [T,N], N the range's columns.
+// With gh[t] = scale_s gradY[t] b_s:  gradX[t] = gradY[t] W + (gh[t] a_s) mask,  gradA_s += sum_t gh[t]^T drop(x[t]),
 // gradB_s += scale_s sum_t gradY[t]^T h[t].
 // r is small against K and N, so these are passes over x, y and gradY with the adapter in cache, not products worth
 // packing: rows are widened to f32 once, in cache, and meet the adapter there.
@@ -421,12 +422,13 @@ void outer(float *sum, const LoraSegment &s, const float *c, int64_t ldC, const 
   }
 }
 
-}  // namespace
-
-void lora(Device &device, View y, View h, View x, const LoraSegment *segments, int32_t count,
-          const rl_dropout &dropout) {
+/// y += scale h b^T and h = drop(x) a^T.
+void add_lora(Device &device, const View &y, const View &x, const Lora &lora) {
+  const LoraSegment *segments = lora.segments;
+  const int32_t count = lora.count;
+  const View &h = lora.h;
   if (count == 0) return;
-  const Dropout d = dropout_of(dropout);
+  const Dropout d = dropout_of(lora.dropout);
   const int64_t k = x.cols(), n = y.cols(), padded = (n + kColumns - 1) / kColumns * kColumns;
   int64_t work = 0, ranks = 0;
   for (int32_t s = 0; s < count; s++) {
@@ -469,10 +471,13 @@ void lora(Device &device, View y, View h, View x, const LoraSegment *segments, i
   });
 }
 
-void lora_backward(Device &device, View gradX, View gradY, View x, View h, const LoraSegment *segments, int32_t count,
-                   const rl_dropout &dropout) {
+/// gradX += (gh a) mask, and the gradients of the adapters.
+void add_lora_backward(Device &device, const View &gradX, const View &gradY, const View &x, const Lora &lora) {
+  const LoraSegment *segments = lora.segments;
+  const int32_t count = lora.count;
+  const View &h = lora.h;
   if (count == 0) return;
-  const Dropout d = dropout_of(dropout);
+  const Dropout d = dropout_of(lora.dropout);
   const int64_t k = x.cols(), n = gradY.cols(), rows = x.rows(), rank = largest_rank(segments, count);
   const int threads = cpu(device).threads();
   int64_t active = 0, ranks = 0;
@@ -550,6 +555,21 @@ void lora_backward(Device &device, View gradX, View gradY, View x, View h, const
       });
     });
   });
+}
+
+}  // namespace
+
+void lora_linear(Device &device, View y, View x, const Weight &weight, View bias, const Lora *loras, int32_t count) {
+  linear(device, y, x, weight, bias, false);
+  for (int32_t i = 0; i < count; i++) add_lora(device, columns(y, loras[i].from, loras[i].to), x, loras[i]);
+}
+
+void lora_linear_backward(Device &device, View gradX, View gradY, View x, const Weight &weight, const Lora *loras,
+                          int32_t count) {
+  if (gradX) linear_backward_input(device, gradX, gradY, weight, false);
+  for (int32_t i = 0; i < count; i++) {
+    add_lora_backward(device, gradX, columns(gradY, loras[i].from, loras[i].to), x, loras[i]);
+  }
 }
 
 void dropout_apply(Device &device, View y, View x, const rl_dropout &dropout) {
