@@ -1,7 +1,9 @@
 # The CUDA backend: librlhf4j_cuda beside librlhf4j, and (with the tests) the same host code over the emulator.
 # An installed CUDA Toolkit >= 12.4 is used where CUDA_HOME, CUDA_PATH, PATH or /usr/local/cuda lead to one; else
-# native/cuda/toolkit.sh brings the compiler and its headers. nvcc is called by commands of our own: kernels become images that
+# native/cuda/toolkit.sh brings the compiler, and cuBLAS, cuDNN and NCCL unless RLHF4J_CUDA_LIBRARIES is off. nvcc is called by commands of our own: kernels become images that
 # the library carries, so CMake's CUDA language (which Debian's CMake 3.25 has not for CUDA 13) is not needed.
+
+option(RLHF4J_CUDA_LIBRARIES "Where no CUDA Toolkit is installed, fetch cuBLAS, cuDNN and NCCL beside the compiler" ON)
 
 function(find_toolkit out)
   find_program(RLHF4J_NVCC nvcc HINTS "$ENV{CUDA_HOME}/bin" "$ENV{CUDA_PATH}/bin" PATHS /usr/local/cuda/bin)
@@ -17,7 +19,11 @@ function(find_toolkit out)
     endif()
     message(STATUS "CUDA Toolkit ${CMAKE_MATCH_1} is older than 12.4, and passed over")
   endif()
-  execute_process(COMMAND "${PROJECT_SOURCE_DIR}/native/cuda/toolkit.sh" RESULT_VARIABLE status OUTPUT_VARIABLE text
+  set(part "")
+  if(NOT RLHF4J_CUDA_LIBRARIES)
+    set(part --compiler-only)
+  endif()
+  execute_process(COMMAND "${PROJECT_SOURCE_DIR}/native/cuda/toolkit.sh" ${part} RESULT_VARIABLE status OUTPUT_VARIABLE text
                   ERROR_VARIABLE text)
   if(NOT status EQUAL 0)
     message(FATAL_ERROR "${text}")
