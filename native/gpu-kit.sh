@@ -59,7 +59,7 @@ for library in "${libraries[@]}"; do cp -L "build/cuda/lib/$library" "$kit/lib/"
 for library in libstdc++.so.6 libgcc_s.so.1; do cp -L "$(${CXX:-c++} -print-file-name=$library)" "$kit/lib/"; done
 for program in build/cuda/tests/*_test; do
   case $program in
-    */checker_test) ;; # of the emulator
+    */checker_test | */cublaslt_test) ;; # of the emulator
     *) cp "$program" "$kit/tests/" ;;
   esac
 done

@@ -175,11 +175,19 @@ inline Cut cut_product(int64_t rows, int64_t columns, int64_t depth, int64_t ele
   return large.grid.blocks >= 96 ? large : cut("", SmallTiles{});
 }
 
-/// Launches NAME or NAME_large with the dtypes of c and a.
+/// From so many multiply-adds on a library takes a product. A model: a GPU does them in some 4 us (an H100 in bf16), which is what
+/// a launch takes; below it a library gains little, and our tiles keep a row's bits whatever the number of rows. To be measured.
+constexpr double kLibraryProduct = 1 << 30;
+
+/// Launches NAME or NAME_large with the dtypes of c and a, or has a library make the product (docs/decisions/013-cublaslt.md).
 inline void launch_product(CudaDevice &device, const std::string &name, const View &c, const View &a, bool a_along,
                            const View &b, bool b_along, const View &bias, bool accumulate) {
-  const int64_t depth = a_along ? a.cols() : a.rows();
-  const Cut cut = cut_product(c.rows(), c.cols(), depth, dtype_size(a.dtype), a_along, b_along);
+  const Gemm gemm{c, a, a_along, b, b_along, bias, accumulate};
+  const bool always = device.options().gemm == Options::Gemm::cublaslt;
+  if ((always || gemm.multiply_adds() >= kLibraryProduct) && device.multiply_by_library(gemm)) {
+    return;
+  }
+  const Cut cut = cut_product(c.rows(), c.cols(), gemm.depth(), dtype_size(a.dtype), a_along, b_along);
   const Parts parts{cut.parts > 1 ? device.scratch<float>(cut.parts * c.elements()) : nullptr, cut.parts, cut.depth};
   const int32_t add = accumulate;
   device.launch(kernel_name((name + cut.tiles).c_str(), {c.dtype, a.dtype}), cut.grid, c, a, b, bias, add, parts);

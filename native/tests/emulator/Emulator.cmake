@@ -47,7 +47,21 @@ target_link_libraries(ptx_test PRIVATE rlhf4j_cuda_options GTest::gtest ${CMAKE_
 set_target_properties(ptx_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
 add_test(NAME ptx_test COMMAND ptx_test)
 
+# Products by cuBLASLt, with the emulator's: its own test, and linear's and NF4's once more.
+set(cublaslt_tests "")
+if(EXISTS "${cuda_home}/include/cublasLt.h")
+  add_executable(cublaslt_test emulator/cublaslt_test.cpp $<TARGET_OBJECTS:rlhf4j_emulator> $<TARGET_OBJECTS:rlhf4j_cuda_host>
+                               $<TARGET_OBJECTS:rlhf4j_kernels_emulated>)
+  target_link_libraries(cublaslt_test PRIVATE rlhf4j_cuda_options GTest::gtest ${CMAKE_DL_LIBS})
+  target_compile_definitions(cublaslt_test PRIVATE "RL_CUBLASLT_FILE=\"${cuda_home}/lib64/libcublasLt.so\"")
+  set_target_properties(cublaslt_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+  add_test(NAME cublaslt_test COMMAND cublaslt_test)
+  set(cublaslt_tests cublaslt_test)
+  add_emulated_test(linear_test.cublaslt linear_test RLHF4J_TEST_DEVICE=emulated RLHF4J_CUDA_GEMM=cublaslt
+                    RLHF4J_EMULATOR_CUBLASLT=1)
+endif()
+
 # What native/build.sh --tests cuda builds, and no more.
 list(TRANSFORM cuda_tests APPEND _test)
-add_custom_target(cuda_tests DEPENDS ${cuda_tests} device_test checker_test ptx_test rlhf4j_cuda rlhf4j_emulated
+add_custom_target(cuda_tests DEPENDS ${cuda_tests} device_test checker_test ptx_test ${cublaslt_tests} rlhf4j_cuda rlhf4j_emulated
                   rlhf4j_emulated-checked rlhf4j_ptx80 rlhf4j_ptx90)
