@@ -57,9 +57,17 @@ if(EXISTS "${cuda_home}/include/cublasLt.h")
   set_target_properties(cublaslt_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
   add_test(NAME cublaslt_test COMMAND cublaslt_test)
   set(cublaslt_tests cublaslt_test)
-  add_emulated_test(linear_test.cublaslt linear_test RLHF4J_TEST_DEVICE=emulated RLHF4J_CUDA_GEMM=cublaslt
-                    RLHF4J_EMULATOR_CUBLASLT=1)
+  set(with_cublaslt RLHF4J_TEST_DEVICE=emulated RLHF4J_CUDA_BLOCKING=1 RLHF4J_CUDA_GEMM=cublaslt RLHF4J_EMULATOR_CUBLASLT=1)
+  foreach(test linear nf4)
+    add_emulated_test(${test}_test.cublaslt ${test}_test ${with_cublaslt})
+  endforeach()
+  add_emulated_test(linear_test.cublaslt-tf32 "linear_test;--gtest_filter=*Tf32*:*Large*" ${with_cublaslt} RLHF4J_CUDA_TF32=1)
 endif()
+
+# f32 by tensor cores.
+add_emulated_test(linear_test.tf32-checked "linear_test;--gtest_filter=*Tf32*:*Large*:*Rows*"
+                  RLHF4J_TEST_DEVICE=emulated-checked RLHF4J_CUDA_BLOCKING=1 RLHF4J_CUDA_TF32=1)
+add_emulated_test(linear_test.tf32-ptx90 linear_test RLHF4J_TEST_DEVICE=ptx90 RLHF4J_CUDA_BLOCKING=1 RLHF4J_CUDA_TF32=1)
 
 # What native/build.sh --tests cuda builds, and no more.
 list(TRANSFORM cuda_tests APPEND _test)
