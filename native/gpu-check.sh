@@ -135,7 +135,8 @@ benchmark() { # NAME JMH-ARGUMENTS...: the table is kept for RESULTS.md
   shift
   $limited "${java[@]}" -Djmh.ignoreLock=true -Dbenchmarks.json="$logs/$name.json" -Dbenchmarks.table="$logs/$name.md" -cp "$kit/jars/*" \
     org.rlhf4j.benchmarks.Main -p device="$device" "$@" || exit
-  ! grep -- '<failure>' "$logs/$name.log" # JMH goes on with the others
+  # JMH goes on with the others. (-q: grep would not read the file that its output goes to.)
+  if grep -q -- '<failure>' "$logs/$name.log"; then echo "a benchmark failed" && return 1; fi
 }
 peers() {
   local python=${PYTHON:-python3}
