@@ -156,9 +156,11 @@ add_dependencies(rlhf4j_cuda rlhf4j rlhf4j_cuda_resources)
 if(RLHF4J_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   set(RLHF4J_EMULATOR ON)
   file(GLOB emulator_sources CONFIGURE_DEPENDS emulator/*.cpp)
-  list(FILTER emulator_sources EXCLUDE REGEX "/(plugin|instrumentation)\\.cpp$")
+  list(FILTER emulator_sources EXCLUDE REGEX "/(plugin|instrumentation|cublaslt)\\.cpp$")
   add_library(rlhf4j_emulator OBJECT ${emulator_sources})
   target_link_libraries(rlhf4j_emulator PRIVATE rlhf4j_cuda_options)
+  add_library(rlhf4j_emulated_libraries OBJECT emulator/cublaslt.cpp)
+  target_link_libraries(rlhf4j_emulated_libraries PRIVATE rlhf4j_cuda_options)
 
   # Kernels read words as other types (packed halves), and a file does not use every device function.
   set(kernel_options -fno-strict-aliasing -Wno-unused-function -Wno-unknown-pragmas)
@@ -169,7 +171,8 @@ if(RLHF4J_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$" AND 
     add_library(rlhf4j_kernels_${kind} OBJECT ${cuda_kernels})
     target_link_libraries(rlhf4j_kernels_${kind} PRIVATE rlhf4j_cuda_options)
     target_compile_definitions(rlhf4j_kernels_${kind} PRIVATE RL_KERNELS)
-    add_backend(${kind} $<TARGET_OBJECTS:rlhf4j_kernels_${kind}> $<TARGET_OBJECTS:rlhf4j_emulator> emulator/plugin.cpp)
+    add_backend(${kind} $<TARGET_OBJECTS:rlhf4j_kernels_${kind}> $<TARGET_OBJECTS:rlhf4j_emulator> $<TARGET_OBJECTS:rlhf4j_emulated_libraries>
+                emulator/plugin.cpp)
     add_dependencies(rlhf4j_${kind} rlhf4j)
   endforeach()
   target_compile_options(rlhf4j_kernels_emulated PRIVATE ${kernel_options} -O2)
@@ -189,8 +192,8 @@ if(RLHF4J_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$" AND 
     add_images("${image_dir}/ptx${arch}" ptx emulator/ptx/ptx_images.h rl::emulator::ptx::ptx_images -arch=compute_${arch})
     add_library(rlhf4j_ptx_images${arch} OBJECT "${image_dir}/ptx${arch}/images.cpp")
     target_link_libraries(rlhf4j_ptx_images${arch} PRIVATE rlhf4j_cuda_options)
-    add_backend(ptx${arch} $<TARGET_OBJECTS:rlhf4j_ptx> $<TARGET_OBJECTS:rlhf4j_emulator> emulator/ptx/plugin.cpp
-                $<TARGET_OBJECTS:rlhf4j_ptx_images${arch}>)
+    add_backend(ptx${arch} $<TARGET_OBJECTS:rlhf4j_ptx> $<TARGET_OBJECTS:rlhf4j_emulator> $<TARGET_OBJECTS:rlhf4j_emulated_libraries>
+                emulator/ptx/plugin.cpp $<TARGET_OBJECTS:rlhf4j_ptx_images${arch}>)
     target_compile_definitions(rlhf4j_ptx${arch} PRIVATE RL_PTX=${arch})
     add_dependencies(rlhf4j_ptx${arch} rlhf4j)
   endforeach()

@@ -42,7 +42,7 @@ add_test(NAME checker_test COMMAND checker_test)
 
 # The interpreter's own test: single instructions, and kernels whose PTX is made wrong on purpose.
 add_executable(ptx_test emulator/ptx_test.cpp $<TARGET_OBJECTS:rlhf4j_ptx> $<TARGET_OBJECTS:rlhf4j_emulator>
-                        $<TARGET_OBJECTS:rlhf4j_cuda_host> $<TARGET_OBJECTS:rlhf4j_ptx_images80>)
+                        $<TARGET_OBJECTS:rlhf4j_emulated_libraries> $<TARGET_OBJECTS:rlhf4j_cuda_host> $<TARGET_OBJECTS:rlhf4j_ptx_images80>)
 target_link_libraries(ptx_test PRIVATE rlhf4j_cuda_options GTest::gtest ${CMAKE_DL_LIBS})
 set_target_properties(ptx_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
 add_test(NAME ptx_test COMMAND ptx_test)
@@ -50,8 +50,8 @@ add_test(NAME ptx_test COMMAND ptx_test)
 # Products by cuBLASLt, with the emulator's: its own test, and linear's and NF4's once more.
 set(cublaslt_tests "")
 if(EXISTS "${cuda_home}/include/cublasLt.h")
-  add_executable(cublaslt_test emulator/cublaslt_test.cpp $<TARGET_OBJECTS:rlhf4j_emulator> $<TARGET_OBJECTS:rlhf4j_cuda_host>
-                               $<TARGET_OBJECTS:rlhf4j_kernels_emulated>)
+  add_executable(cublaslt_test emulator/cublaslt_test.cpp $<TARGET_OBJECTS:rlhf4j_emulator> $<TARGET_OBJECTS:rlhf4j_emulated_libraries>
+                               $<TARGET_OBJECTS:rlhf4j_cuda_host> $<TARGET_OBJECTS:rlhf4j_kernels_emulated>)
   target_link_libraries(cublaslt_test PRIVATE rlhf4j_cuda_options GTest::gtest ${CMAKE_DL_LIBS})
   target_compile_definitions(cublaslt_test PRIVATE "RL_CUBLASLT_FILE=\"${cuda_home}/lib64/libcublasLt.so\"")
   set_target_properties(cublaslt_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
