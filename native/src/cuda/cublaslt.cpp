@@ -81,7 +81,7 @@ class CublasLtLibrary final : public GemmLibrary {
     return format("cuBLASLt %zu.%zu.%zu", version / 10000, version / 100 % 100, version % 100);
   }
 
-  bool launch(CudaDevice &device, CUstream stream, const Gemm &gemm) override {
+  bool launch(CudaDevice &device, CUstream stream, const Gemm &gemm, bool required) override {
     const int32_t dtype = gemm.a.dtype, out = gemm.c.dtype;
     if (dtype == RL_F32 && out != RL_F32) return false;  // no such product there
     const Key key{
@@ -120,6 +120,11 @@ class CublasLtLibrary final : public GemmLibrary {
     const auto known = algorithms_.find(key);
     const Algorithm algorithm =
         known != algorithms_.end() ? known->second : choose(key, product.value, b.value, a.value, c.value);
+    if (!algorithm.found && required && key.aligned) {
+      fail(RL_UNSUPPORTED, "cuBLASLt has no product of [%lld,%lld] and [%lld,%lld]; RLHF4J_CUDA_GEMM=auto does without",
+           static_cast<long long>(key.rows), static_cast<long long>(key.depth), static_cast<long long>(key.depth),
+           static_cast<long long>(key.columns));
+    }
     if (!algorithm.found) return false;
     void *workspace =
         algorithm.workspace ? device.scratch<uint8_t>(static_cast<int64_t>(algorithm.workspace)) : nullptr;

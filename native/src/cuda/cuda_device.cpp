@@ -206,8 +206,8 @@ void CudaDevice::launch_raw(const std::string &kernel, const Grid &grid, void **
   launched(kernel.c_str());
 }
 
-bool CudaDevice::multiply_by_library(const Gemm &gemm) {
-  if (!gemm_library_ || !gemm_library_->launch(*this, stream_, gemm)) return false;
+bool CudaDevice::multiply_by_library(const Gemm &gemm, bool required) {
+  if (!gemm_library_ || !gemm_library_->launch(*this, stream_, gemm, required)) return false;
   launched("cublasLtMatmul");
   return true;
 }

@@ -72,8 +72,8 @@ class CudaDevice final : public Device {
   /// Queues a copy of dense memory.
   void copy_on_device(void *dst, const void *src, int64_t bytes);
   const Options &options() const { return options_; }
-  /// Queues a product by a library; false if there is none, or it has no such product.
-  bool multiply_by_library(const Gemm &gemm);
+  /// Queues a product by a library; false if there is none, or it has no such product. `required`: as GemmLibrary has it.
+  bool multiply_by_library(const Gemm &gemm, bool required);
   Guard guard(const char *op, const char *argument) { return {fault_, op, argument}; }
   int multiprocessors() const { return multiprocessors_; }
 

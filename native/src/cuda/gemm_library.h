@@ -32,8 +32,9 @@ class GemmLibrary {
   virtual ~GemmLibrary() = default;
   /// "cuBLASLt 13.1.1"
   virtual std::string name() const = 0;
-  /// Queues the product; false if the library has none for such dtypes or shapes. One thread at a time.
-  virtual bool launch(CudaDevice &device, CUstream stream, const Gemm &gemm) = 0;
+  /// Queues the product; false if the library has none for such dtypes or shapes. With `required` that is an error,
+  /// RL_UNSUPPORTED, for dtypes that it has and addresses that are aligned. One thread at a time.
+  virtual bool launch(CudaDevice &device, CUstream stream, const Gemm &gemm, bool required) = 0;
 };
 
 /// How a device comes by one: null and the reason where there is none. The current context is the device's.

@@ -186,7 +186,7 @@ inline void launch_product(CudaDevice &device, const std::string &name, const Vi
                            const View &b, bool b_along, const View &bias, bool accumulate) {
   const Gemm gemm{c, a, a_along, b, b_along, bias, accumulate};
   const bool always = device.options().gemm == Options::Gemm::cublaslt;
-  if ((always || gemm.multiply_adds() >= kLibraryProduct) && device.multiply_by_library(gemm)) {
+  if ((always || gemm.multiply_adds() >= kLibraryProduct) && device.multiply_by_library(gemm, always)) {
     return;
   }
   const bool tf32 = a.dtype == RL_F32 && device.options().tf32;

@@ -228,13 +228,21 @@ TEST_F(CublasLtTest, OwnNeverDoes) {
 TEST_F(CublasLtTest, OwnTilesWhereItHasNoProduct) {
   open("cublaslt");
   calls.none = true;
-  Matrix x = matrix(20, 32), w = matrix(12, 32), y = matrix(20, 12);
+  Matrix x = matrix(20, 32, 0, 1), w = matrix(12, 32), y = matrix(20, 12);
   for (int i = 0; i < 2; i++) {
     linear(y, x, w);
     expect_product(y, x, w);
   }
   EXPECT_EQ(calls.choices, 1);
   EXPECT_EQ(calls.products, 0);
+}
+
+// Else it would go unnoticed that a library which was asked for does nothing.
+TEST_F(CublasLtTest, NoProductAtAllIsAnErrorIfAskedFor) {
+  open("cublaslt");
+  calls.none = true;
+  Matrix x = matrix(20, 32), w = matrix(12, 32), y = matrix(20, 12);
+  expect_failure([&] { linear(y, x, w); }, RL_UNSUPPORTED, {"[20,32]", "[32,12]", "RLHF4J_CUDA_GEMM=auto"});
 }
 
 TEST_F(CublasLtTest, SaysWhatFailed) {
@@ -291,7 +299,8 @@ TEST_F(CublasLtTest, TheRealLibraryTakesTheDescriptors) {
   for (bool along : {false, true}) {
     device_->begin_op();
     EXPECT_FALSE(device_->multiply_by_library({y.view, along ? x.view : matrix(32, 20).view, along,
-                                               along ? w.view : matrix(32, 12).view, along, bias.view, along}));
+                                               along ? w.view : matrix(32, 12).view, along, bias.view, along},
+                                              false));
   }
   EXPECT_EQ(calls.choices, 2);
 }
