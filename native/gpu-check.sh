@@ -6,7 +6,7 @@
 #     --seconds N    steps that would begin later are left out (default 520)
 #     --out DIR      RESULTS.md, and a log for each step (default: build/gpu-check, or results beside the unpacked script)
 # Status 0 if nothing failed, 1 otherwise. RLHF4J_CHECK_DEVICE names another device than cuda; PYTHON a Python with PyTorch;
-# RLHF4J_CUDA_CUBLASLT the file of cuBLASLt, where neither that Python nor the system has it.
+# RLHF4J_CUDA_CUBLASLT and RLHF4J_CUDA_CUDNN these libraries' files, where neither that Python nor the system has them.
 set -uo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 
@@ -40,19 +40,19 @@ mkdir -p "$logs"
 : >"$table"
 failed=() began=$SECONDS no_device=
 
-# The kit has no cuBLASLt, and knows the name of the one it was compiled for.
-find_cublaslt() {
+# The kit has no cuBLASLt and no cuDNN, and knows the names of those it was compiled for.
+find_library() { # VARIABLE NAME
   local name file
-  [[ ! ${RLHF4J_CUDA_CUBLASLT:-} && -e $kit/CUBLASLT ]] || return
-  name=$(cat "$kit/CUBLASLT")
+  [[ ! ${!1:-} ]] && name=$(grep "^$2[.]" "$kit/LIBRARIES" 2>/dev/null) || return
   file=$here/../build/cuda/lib/cuda/$name # in a checkout
   if [[ ! -e $file ]]; then
     file=$("${PYTHON:-python3}" -c 'import glob, nvidia, sys
 print(next(f for p in nvidia.__path__ for f in glob.glob(p + "/*/lib/" + sys.argv[1])))' "$name" 2>/dev/null) || return
   fi
-  export RLHF4J_CUDA_CUBLASLT=$file
+  export "$1=$file"
 }
-find_cublaslt
+find_library RLHF4J_CUDA_CUBLASLT libcublasLt
+find_library RLHF4J_CUDA_CUDNN libcudnn
 
 # As the launcher does.
 export GOMP_SPINCOUNT=5000
@@ -114,14 +114,16 @@ gpu() {
 }
 doctor() { exec $limited "${java[@]}" -cp "$kit/jars/*" org.rlhf4j.cli.Main doctor --device "$device"; }
 kernel_test() { # An error names its op.
-  RLHF4J_CUDA_GEMM=${RLHF4J_CUDA_GEMM:-own} RLHF4J_TEST_DEVICE=$device RLHF4J_CUDA_BLOCKING=1 native $limited "$kit/tests/$1"
+  RLHF4J_CUDA_GEMM=${RLHF4J_CUDA_GEMM:-own} RLHF4J_TEST_DEVICE=$device RLHF4J_CUDA_BLOCKING=1 native $limited "$kit/tests/$1" "${@:2}"
 }
 own() { RLHF4J_CUDA_GEMM=own "$@"; }
 tf32() { RLHF4J_CUDA_TF32=1 "$@"; }
-cublaslt() { # FUNCTION...: skipped where there is none
-  (RLHF4J_CUDA_GEMM=cublaslt "$@") && return
-  local status=$?
-  if grep -q 'there is no cuBLASLt' "$log"; then echo "no cuBLASLt" && exit 4; fi
+cublaslt() { RLHF4J_CUDA_GEMM=cublaslt if_there "$@"; }
+cudnn() { RLHF4J_CUDA_ATTENTION=cudnn if_there "$@"; }
+if_there() { # FUNCTION...: skipped where there is no such library
+  ("$@") && return
+  local status=$? missing
+  if missing=$(grep -o 'there is no cu[A-Za-z]*' "$log" | head -n 1) && [[ $missing ]]; then echo "${missing#there is }" && exit 4; fi
   return $status
 }
 device_test() { RLHF4J_TEST_DEVICE=$device native $limited "$kit/tests/device_test"; }
@@ -167,6 +169,8 @@ for program in "$kit"/tests/*_test; do
   esac
 done
 for program in linear_test nf4_test; do step "cublaslt/$program" 60 passed_programs cublaslt kernel_test $program; done
+step cudnn/attention 60 passed_programs cudnn kernel_test attention_sweep_test \
+  --gtest_filter='*Sweep.Lengths*/1:*Sweep.Packed*/1:*Sweep.Empty*/1:*Sweep.Groups/1:*Sweep.Long*/1:*Sweep.Peaked*/1:-*Decode*'
 step tf32/linear_test 60 passed_programs tf32 kernel_test linear_test
 step tf32/cublaslt 60 passed_programs tf32 cublaslt kernel_test linear_test
 for class in graph.GoldenOpsTest algorithms.GoldenRlTest tensor.GoldenNf4Test nn.GoldenModelTest algorithms.GoldenTrainersTest \
@@ -184,6 +188,7 @@ kernels() { # benchmarks/NAME HOW
 for family in Linear LinearBackward Attention AttentionDecode Head Elementwise Lora AdamW; do
   kernels "benchmarks/$family" own
   if [[ $family == Linear* ]]; then kernels "benchmarks/$family-cublaslt" cublaslt; fi
+  if [[ $family == Attention ]]; then kernels "benchmarks/$family-cudnn" cudnn; fi
 done
 step peers 60 rows peers
 for program in linear_test attention_test rms_norm_test; do step "memcheck/$program" 45 nothing sanitizer memcheck "$program"; done

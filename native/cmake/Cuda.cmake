@@ -132,16 +132,11 @@ endfunction()
 
 add_backend(cuda src/cuda/plugin.cpp "${image_dir}/images.cpp")
 
-# cuBLASLt is opened at run time: the one of this toolkit if it has one, through a link (of half a gigabyte), else the system's.
+# cuBLASLt and cuDNN are opened at run time: those of this toolkit if it has them, through a link, else the system's.
 set_target_properties(rlhf4j_cuda PROPERTIES BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH "$ORIGIN/cuda")
-file(GLOB cublaslt "${cuda_home}/lib64/libcublasLt.so.*")
-list(FILTER cublaslt INCLUDE REGEX "[.]so[.][0-9]+$")
 file(REMOVE_RECURSE "${lib_dir}/cuda")
-file(MAKE_DIRECTORY "${lib_dir}/cuda")
-foreach(library IN LISTS cublaslt)
-  get_filename_component(name "${library}" NAME)
-  file(CREATE_LINK "${library}" "${lib_dir}/cuda/${name}" SYMBOLIC)
-endforeach()
+file(MAKE_DIRECTORY "${lib_dir}")
+file(CREATE_LINK "${cuda_home}/lib64" "${lib_dir}/cuda" SYMBOLIC)
 
 # ---- what each kernel takes of a multiprocessor: a table, and an error where a kernel spills or too few blocks fit
 add_executable(rlhf4j_resource_table cuda/resource_table.cpp)

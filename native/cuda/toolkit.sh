@@ -44,7 +44,12 @@ install compiler "$toolkit/tmp/list"
 # Each library by itself, so that little is lost where this is cut short; pip's cache would keep all of it once more.
 for name in $libraries; do
   sed -n "/^$name==/,/[^\\\\]\$/p" "$root/native/cuda/libraries.txt" >"$toolkit/tmp/list"
-  install "$name" "$toolkit/tmp/list" --no-cache-dir
+  case $name in
+    # Headers, packed once for each Python and processor: any will do.
+    nvidia-cudnn-frontend) set -- --only-binary=:all: --python-version 3.11 --platform manylinux_2_28_x86_64 ;;
+    *) set -- ;;
+  esac
+  install "$name" "$toolkit/tmp/list" --no-cache-dir "$@"
 done
 rm -rf "$toolkit/tmp"
 
@@ -55,7 +60,7 @@ link() {
   cd "$toolkit"
   for part in bin nvvm; do ln -s ../"$(ls -d wheels/compiler/nvidia/cu[0-9]*/$part)" "$home/$part"; done
   for name; do
-    for file in wheels/"$name"/nvidia/*/include/*; do [ ! -e "$file" ] || ln -sf "../../$file" "$home/include/"; done
+    for file in wheels/"$name"/nvidia/*/include/* wheels/"$name"/include/*; do [ ! -e "$file" ] || ln -sf "../../$file" "$home/include/"; done
     for file in wheels/"$name"/nvidia/*/lib/*; do
       [ -e "$file" ] || continue
       ln -sf "../../$file" "$home/lib/"

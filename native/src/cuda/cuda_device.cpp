@@ -31,7 +31,7 @@ std::string kernel_name(const char *kernel, std::initializer_list<int32_t> dtype
 }
 
 CudaDevice::CudaDevice(const Ops &ops, const Driver &driver, const KernelImages &images, int32_t index,
-                       OpenGemmLibrary open_gemm)
+                       const Libraries &libraries)
     : Device(ops), driver_(driver) {
   require_device(driver, index);
   driver_.check(driver_.cuDeviceGet(&device_, index), "cuDeviceGet");
@@ -54,11 +54,16 @@ CudaDevice::CudaDevice(const Ops &ops, const Driver &driver, const KernelImages 
     driver_.check(driver_.cuModuleLoadData(&module, image.data), image.file);
     modules_.push_back(module);
   }
-  if (options_.gemm == Options::Gemm::own) return;
   std::string why_not;
-  gemm_library_ = open_gemm(options_.tf32, why_not);
+  if (options_.gemm != Options::Gemm::own) gemm_library_ = libraries.gemm(options_.tf32, why_not);
   if (!gemm_library_ && options_.gemm == Options::Gemm::cublaslt) {
     fail(RL_UNSUPPORTED, "RLHF4J_CUDA_GEMM=cublaslt, and there is no cuBLASLt: %s; RLHF4J_CUDA_CUBLASLT names its file",
+         why_not.c_str());
+  }
+  if (options_.attention == Options::Attention::own) return;
+  attention_library_ = libraries.attention(why_not);
+  if (!attention_library_) {
+    fail(RL_UNSUPPORTED, "RLHF4J_CUDA_ATTENTION=cudnn, and there is no cuDNN: %s; RLHF4J_CUDA_CUDNN names its file",
          why_not.c_str());
   }
 }
@@ -68,6 +73,7 @@ CudaDevice::~CudaDevice() {
   driver_.cuStreamSynchronize(stream_);
   release_scratch();
   gemm_library_.reset();
+  attention_library_.reset();
   allocator_.reset();
   staging_.reset();
   for (CUmodule module : modules_) driver_.cuModuleUnload(module);
@@ -133,9 +139,12 @@ std::string CudaDevice::describe() {
   driver_.cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, device_);
   driver_.cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, device_);
   driver_.cuMemGetInfo(&free, &total);
-  return format("%s, compute capability %d.%d, %d multiprocessors, %.1f GiB%s%s%s", name, major, minor,
-                multiprocessors_, static_cast<double>(total) / (1 << 30), gemm_library_ ? ", " : "",
-                gemm_library_ ? gemm_library_->name().c_str() : "", options_.tf32 ? ", TF32" : "");
+  std::string text = format("%s, compute capability %d.%d, %d multiprocessors, %.1f GiB", name, major, minor,
+                            multiprocessors_, static_cast<double>(total) / (1 << 30));
+  if (gemm_library_) text += ", " + gemm_library_->name();
+  if (attention_library_) text += ", " + attention_library_->name();
+  if (options_.tf32) text += ", TF32";
+  return text;
 }
 
 void CudaDevice::memory(int64_t &in_use, int64_t &peak, int64_t &reserved) {
@@ -209,6 +218,20 @@ void CudaDevice::launch_raw(const std::string &kernel, const Grid &grid, void **
 bool CudaDevice::multiply_by_library(const Gemm &gemm, bool required) {
   if (!gemm_library_ || !gemm_library_->launch(*this, stream_, gemm, required)) return false;
   launched("cublasLtMatmul");
+  return true;
+}
+
+bool CudaDevice::attend_by_library(const AttentionTensors &x) {
+  if (!attention_library_) return false;
+  attention_library_->forward(*this, stream_, x);
+  launched("attention by cuDNN");
+  return true;
+}
+
+bool CudaDevice::attend_backward_by_library(const AttentionTensors &x, const AttentionGradients &g) {
+  if (!attention_library_) return false;
+  attention_library_->backward(*this, stream_, x, g);
+  launched("attention_backward by cuDNN");
   return true;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cuda/allocator.h"
+#include "cuda/attention_library.h"
 #include "cuda/driver.h"
 #include "cuda/fault.h"
 #include "cuda/gemm_library.h"
@@ -24,6 +25,12 @@ struct KernelImage {
 };
 using KernelImages = std::vector<KernelImage>;
 
+/// Libraries that do some of the work if the options say so.
+struct Libraries {
+  OpenGemmLibrary gemm;
+  OpenAttentionLibrary attention;
+};
+
 /// "rms_norm" and the dtypes of some arguments: rms_norm_f32_bf16.
 std::string kernel_name(const char *kernel, std::initializer_list<int32_t> dtypes);
 
@@ -39,7 +46,7 @@ class CudaDevice final : public Device {
  public:
   /// Throws RL_UNSUPPORTED if the driver or the GPU does not serve, or a library that the options ask for is not there.
   CudaDevice(const Ops &ops, const Driver &driver, const KernelImages &images, int32_t index,
-             OpenGemmLibrary open_gemm);
+             const Libraries &libraries);
   ~CudaDevice() override;
 
   void *allocate(int64_t bytes) override;
@@ -74,6 +81,9 @@ class CudaDevice final : public Device {
   const Options &options() const { return options_; }
   /// Queues a product by a library; false if there is none, or it has no such product. `required`: as GemmLibrary has it.
   bool multiply_by_library(const Gemm &gemm, bool required);
+  /// Queues attention by a library; false if our own is chosen.
+  bool attend_by_library(const AttentionTensors &x);
+  bool attend_backward_by_library(const AttentionTensors &x, const AttentionGradients &g);
   Guard guard(const char *op, const char *argument) { return {fault_, op, argument}; }
   int multiprocessors() const { return multiprocessors_; }
 
@@ -104,6 +114,7 @@ class CudaDevice final : public Device {
   std::unordered_map<std::string, CUfunction> functions_;
   std::vector<Block> scratch_;  // of the running op
   std::unique_ptr<GemmLibrary> gemm_library_;
+  std::unique_ptr<AttentionLibrary> attention_library_;
 };
 
 inline CudaDevice &gpu(Device &device) { return static_cast<CudaDevice &>(device); }

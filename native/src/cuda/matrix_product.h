@@ -181,7 +181,7 @@ inline Cut cut_product(const Gemm &gemm, bool tensor_cores) {
 /// a launch takes; below it a library gains little, and our tiles keep a row's bits whatever the number of rows. To be measured.
 constexpr double kLibraryProduct = 1 << 30;
 
-/// Launches NAME or NAME_large with the dtypes of c and a (tf32 for f32 if the options say so), or has a library make the product (docs/decisions/013-cublaslt.md).
+/// Launches NAME or NAME_large with the dtypes of c and a (tf32 for f32 if the options say so), or has a library make the product (docs/decisions/013-libraries.md).
 inline void launch_product(CudaDevice &device, const std::string &name, const View &c, const View &a, bool a_along,
                            const View &b, bool b_along, const View &bias, bool accumulate) {
   const Gemm gemm{c, a, a_along, b, b_along, bias, accumulate};

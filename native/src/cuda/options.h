@@ -12,6 +12,8 @@ struct Options {
   bool tf32;
   /// RLHF4J_CUDA_GEMM=own|cublaslt|auto: who multiplies matrices. auto: cuBLASLt the large ones, where it is found.
   enum class Gemm { automatic, own, cublaslt } gemm;
+  /// RLHF4J_CUDA_ATTENTION=own|cudnn: whose attention over packed sequences.
+  enum class Attention { own, cudnn } attention;
 };
 
 /// Throws RL_INVALID_ARGUMENT naming the variable whose value is none of those it takes.

@@ -95,7 +95,8 @@ class CublasLtTest : public testing::Test {
     setenv("RLHF4J_CUDA_GEMM", gemm, 1);
     static const char any = 0;
     static const cuda::KernelImages images = {{"emulated kernels", &any}};
-    device_ = std::make_unique<cuda::CudaDevice>(cuda::ops, emulated_driver(fiber_machine()), images, 0, library);
+    device_ = std::make_unique<cuda::CudaDevice>(cuda::ops, emulated_driver(fiber_machine()), images, 0,
+                                                 cuda::Libraries{library, nullptr});
   }
 
   /// f32 of small whole numbers: sums are exact. `pitch`: elements from row to row; `skip`: ahead of the first.

@@ -11,8 +11,8 @@
 
 #include "cuda/cuda_weight.h"
 #include "emulator/checker.h"
-#include "emulator/cublaslt.h"
 #include "emulator/driver.h"
+#include "emulator/libraries.h"
 #include "emulator/ptx/ptx_images.h"
 #include "emulator/ptx/ptx_machine.h"
 
@@ -328,7 +328,7 @@ class Mutant {
       text_ = mutated(static_cast<const char *>(image.data), entry, pattern, by, which);
       image.data = text_.c_str();
     }
-    device_ = std::make_unique<cuda::CudaDevice>(cuda::ops, driver, images, 0, &open_emulated_cublaslt);
+    device_ = std::make_unique<cuda::CudaDevice>(cuda::ops, driver, images, 0, emulated_libraries());
   }
   cuda::CudaDevice &device() { return *device_; }
 
