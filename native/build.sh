@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the native library: native/build.sh [--tests] [--compiler-only] [PRESET]     PRESET: cpu (default), cuda or asan
 #   --tests           the test programs too (needs GoogleTest); with cuda, those that the emulator of a GPU runs
-#   --compiler-only   with cuda, in a new build folder: fetches the compiler, and not cuBLAS, cuDNN and NCCL (1.3 GB)
+#   --compiler-only   with cuda, in a new build folder: fetches the compiler, and not cuBLAS, cuDNN and NCCL (1.5 GB)
 # cuda builds librlhf4j_cuda beside librlhf4j; compiler and libraries are fetched where no CUDA Toolkit is installed (exit code 4
 # if they cannot be had). No GPU and no driver are needed.
 # Does no more than `cmake --preset` and `cmake --build --preset` would, with Ninja where it is installed, and names what is

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Brings a CUDA toolkit into build/cuda-toolkit where none is installed: native/cuda/toolkit.sh [--compiler-only]
-#   --compiler-only   nvcc and its headers (0.3 GB) without cuBLAS, cuDNN and NCCL (1.3 GB); what calls these is not built then
+#   --compiler-only   nvcc and its headers (0.3 GB) without cuBLAS, cuDNN and NCCL (1.5 GB); what calls these is not built then
 # What is there already is left alone: a second call needs no network, and one that was cut short goes on with the next wheel.
 # PYTHON names the interpreter with pip. Exit code 4: there is no Python with pip, or the wheels could not be had.
 set -eu

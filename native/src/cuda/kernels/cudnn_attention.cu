@@ -15,7 +15,10 @@ KERNEL(cudnn_offsets_i64, kThreads, int64_t *offsets, int32_t *lengths, View cu,
   const int64_t b = thread_of_grid(), ends = cu.elements();
   if (b >= ends) return;
   const int64_t begin = clamp_index(cu.i32()[b], rows);
-  for (int i = 0; i < count; i++) offsets[i * ends + b] = begin * strides.of[i];
+#pragma unroll  // else the parameter would be copied to local memory, to be indexed
+  for (int i = 0; i < kMostStrides; i++) {
+    if (i < count) offsets[i * ends + b] = begin * strides.of[i];
+  }
   if (b + 1 == ends) return;
   const Span s = span(cu.i32(), b, rows);
   lengths[b] = static_cast<int32_t>(s.end - s.begin);
