@@ -5,11 +5,12 @@
 #     --only REGEX   the steps whose names match     --list   their names
 #     --seconds N    steps that would begin later are left out (default 520)
 #     --out DIR      RESULTS.md, and a log for each step (default: build/gpu-check, or results beside the unpacked script)
-# Status 0 if nothing failed, 1 otherwise. RLHF4J_CHECK_DEVICE names another device than cuda; PYTHON a Python with PyTorch.
+# Status 0 if nothing failed, 1 otherwise. RLHF4J_CHECK_DEVICE names another device than cuda; PYTHON a Python with PyTorch;
+# RLHF4J_CUDA_CUBLASLT and RLHF4J_CUDA_CUDNN these libraries' files, where neither that Python nor the system has them.
 set -uo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 
-usage() { sed -n '2,9s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,10s/^# \{0,1\}//p' "$0"; }
 only= seconds=520 out= list=
 while (($#)); do
   case $1 in
@@ -38,6 +39,20 @@ rm -rf "$logs" "$out/RESULTS.md"
 mkdir -p "$logs"
 : >"$table"
 failed=() began=$SECONDS no_device=
+
+# The kit has no cuBLASLt and no cuDNN, and knows the names of those it was compiled for.
+find_library() { # VARIABLE NAME
+  local name file
+  [[ ! ${!1:-} ]] && name=$(grep "^$2[.]" "$kit/LIBRARIES" 2>/dev/null) || return
+  file=$here/../build/cuda/lib/cuda/$name # in a checkout
+  if [[ ! -e $file ]]; then
+    file=$("${PYTHON:-python3}" -c 'import glob, nvidia, sys
+print(next(f for p in nvidia.__path__ for f in glob.glob(p + "/*/lib/" + sys.argv[1])))' "$name" 2>/dev/null) || return
+  fi
+  export "$1=$file"
+}
+find_library RLHF4J_CUDA_CUBLASLT libcublasLt
+find_library RLHF4J_CUDA_CUDNN libcudnn
 
 # As the launcher does.
 export GOMP_SPINCOUNT=5000
@@ -99,7 +114,17 @@ gpu() {
 }
 doctor() { exec $limited "${java[@]}" -cp "$kit/jars/*" org.rlhf4j.cli.Main doctor --device "$device"; }
 kernel_test() { # An error names its op.
-  RLHF4J_TEST_DEVICE=$device RLHF4J_CUDA_BLOCKING=1 native $limited "$kit/tests/$1"
+  RLHF4J_CUDA_GEMM=${RLHF4J_CUDA_GEMM:-own} RLHF4J_TEST_DEVICE=$device RLHF4J_CUDA_BLOCKING=1 native $limited "$kit/tests/$1" "${@:2}"
+}
+own() { RLHF4J_CUDA_GEMM=own "$@"; }
+tf32() { RLHF4J_CUDA_TF32=1 "$@"; }
+cublaslt() { RLHF4J_CUDA_GEMM=cublaslt if_there "$@"; }
+cudnn() { RLHF4J_CUDA_ATTENTION=cudnn if_there "$@"; }
+if_there() { # FUNCTION...: skipped where there is no such library
+  ("$@") && return
+  local status=$? missing
+  if missing=$(grep -o 'there is no cu[A-Za-z]*' "$log" | head -n 1) && [[ $missing ]]; then echo "${missing#there is }" && exit 4; fi
+  return $status
 }
 device_test() { RLHF4J_TEST_DEVICE=$device native $limited "$kit/tests/device_test"; }
 junit() { # CLASS
@@ -112,7 +137,8 @@ benchmark() { # NAME JMH-ARGUMENTS...: the table is kept for RESULTS.md
   shift
   $limited "${java[@]}" -Djmh.ignoreLock=true -Dbenchmarks.json="$logs/$name.json" -Dbenchmarks.table="$logs/$name.md" -cp "$kit/jars/*" \
     org.rlhf4j.benchmarks.Main -p device="$device" "$@" || exit
-  ! grep -- '<failure>' "$logs/$name.log" # JMH goes on with the others
+  # JMH goes on with the others. (-q: grep would not read the file that its output goes to.)
+  if grep -q -- '<failure>' "$logs/$name.log"; then echo "a benchmark failed" && return 1; fi
 }
 peers() {
   local python=${PYTHON:-python3}
@@ -142,6 +168,11 @@ for program in "$kit"/tests/*_test; do
     *) step "kernels/$name" 60 passed_programs kernel_test "$name" ;;
   esac
 done
+for program in linear_test nf4_test; do step "cublaslt/$program" 60 passed_programs cublaslt kernel_test $program; done
+step cudnn/attention 60 passed_programs cudnn kernel_test attention_sweep_test \
+  --gtest_filter='*Sweep.Lengths*/1:*Sweep.Packed*/1:*Sweep.Empty*/1:*Sweep.Groups/1:*Sweep.Long*/1:*Sweep.Peaked*/1:-*Decode*'
+step tf32/linear_test 60 passed_programs tf32 kernel_test linear_test
+step tf32/cublaslt 60 passed_programs tf32 cublaslt kernel_test linear_test
 for class in graph.GoldenOpsTest algorithms.GoldenRlTest tensor.GoldenNf4Test nn.GoldenModelTest algorithms.GoldenTrainersTest \
   lora.GoldenAdaptersTest cli.DevicesAgreeTest; do
   step "golden/${class##*.}" 90 passed_tests junit "org.rlhf4j.$class"
@@ -149,9 +180,15 @@ done
 step ppo-step 90 best_row benchmark ppo-step PpoStepBenchmark -i 5
 step demo 120 nothing demo --quick
 # In one process for each family (-f 0): starting CUDA anew for each row would take longer than measuring.
+kernels() { # benchmarks/NAME HOW
+  local name=${1//\//-} family=${1#*/}
+  step "$1" 60 rows "$2" benchmark "$name" "[.]${family%-*}Benchmark" -f 0 -p calls=20 -p dtype=BF16 -p parameters=135000000 \
+    -wi 1 -w 100ms -i 3 -r 100ms
+}
 for family in Linear LinearBackward Attention AttentionDecode Head Elementwise Lora AdamW; do
-  step "benchmarks/$family" 60 rows benchmark "benchmarks-$family" "[.]${family}Benchmark" -f 0 -p calls=20 -p dtype=BF16 \
-    -p parameters=135000000 -wi 1 -w 100ms -i 3 -r 100ms
+  kernels "benchmarks/$family" own
+  if [[ $family == Linear* ]]; then kernels "benchmarks/$family-cublaslt" cublaslt; fi
+  if [[ $family == Attention ]]; then kernels "benchmarks/$family-cudnn" cudnn; fi
 done
 step peers 60 rows peers
 for program in linear_test attention_test rms_norm_test; do step "memcheck/$program" 45 nothing sanitizer memcheck "$program"; done

@@ -55,11 +55,14 @@ quietly .mvn/maven.sh -q -N dependency:copy -Dartifact=org.junit.platform:junit-
 libraries=(libdnnl.so.3 libgomp.so.1 librlhf4j.so librlhf4j_cuda.so)
 [[ -z $emulator ]] || libraries+=(librlhf4j_emulated.so)
 for library in "${libraries[@]}"; do cp -L "build/cuda/lib/$library" "$kit/lib/"; done
+for library in build/cuda/lib/cuda/{libcublasLt,libcudnn}.so.*; do # the names of what is opened at run time
+  if [[ $library =~ [.]so[.][0-9]+$ ]]; then basename "$library" >>"$kit/LIBRARIES"; fi
+done
 # The machine's own may be older than the compiler's.
 for library in libstdc++.so.6 libgcc_s.so.1; do cp -L "$(${CXX:-c++} -print-file-name=$library)" "$kit/lib/"; done
 for program in build/cuda/tests/*_test; do
   case $program in
-    */checker_test) ;; # of the emulator
+    */checker_test | */cublaslt_test | */cudnn_test) ;; # of the emulator
     *) cp "$program" "$kit/tests/" ;;
   esac
 done

@@ -1,7 +1,9 @@
 # The CUDA backend: librlhf4j_cuda beside librlhf4j, and (with the tests) the same host code over the emulator.
 # An installed CUDA Toolkit >= 12.4 is used where CUDA_HOME, CUDA_PATH, PATH or /usr/local/cuda lead to one; else
-# native/cuda/toolkit.sh brings the compiler and its headers. nvcc is called by commands of our own: kernels become images that
+# native/cuda/toolkit.sh brings the compiler, and cuBLAS, cuDNN and NCCL unless RLHF4J_CUDA_LIBRARIES is off. nvcc is called by commands of our own: kernels become images that
 # the library carries, so CMake's CUDA language (which Debian's CMake 3.25 has not for CUDA 13) is not needed.
+
+option(RLHF4J_CUDA_LIBRARIES "Where no CUDA Toolkit is installed, fetch cuBLAS, cuDNN and NCCL beside the compiler" ON)
 
 function(find_toolkit out)
   find_program(RLHF4J_NVCC nvcc HINTS "$ENV{CUDA_HOME}/bin" "$ENV{CUDA_PATH}/bin" PATHS /usr/local/cuda/bin)
@@ -17,7 +19,11 @@ function(find_toolkit out)
     endif()
     message(STATUS "CUDA Toolkit ${CMAKE_MATCH_1} is older than 12.4, and passed over")
   endif()
-  execute_process(COMMAND "${PROJECT_SOURCE_DIR}/native/cuda/toolkit.sh" RESULT_VARIABLE status OUTPUT_VARIABLE text
+  set(part "")
+  if(NOT RLHF4J_CUDA_LIBRARIES)
+    set(part --compiler-only)
+  endif()
+  execute_process(COMMAND "${PROJECT_SOURCE_DIR}/native/cuda/toolkit.sh" ${part} RESULT_VARIABLE status OUTPUT_VARIABLE text
                   ERROR_VARIABLE text)
   if(NOT status EQUAL 0)
     message(FATAL_ERROR "${text}")
@@ -126,6 +132,12 @@ endfunction()
 
 add_backend(cuda src/cuda/plugin.cpp "${image_dir}/images.cpp")
 
+# cuBLASLt and cuDNN are opened at run time: those of this toolkit if it has them, through a link, else the system's.
+set_target_properties(rlhf4j_cuda PROPERTIES BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH "$ORIGIN/cuda")
+file(REMOVE_RECURSE "${lib_dir}/cuda")
+file(MAKE_DIRECTORY "${lib_dir}")
+file(CREATE_LINK "${cuda_home}/lib64" "${lib_dir}/cuda" SYMBOLIC)
+
 # ---- what each kernel takes of a multiprocessor: a table, and an error where a kernel spills or too few blocks fit
 add_executable(rlhf4j_resource_table cuda/resource_table.cpp)
 target_link_libraries(rlhf4j_resource_table PRIVATE rlhf4j_cuda_options)
@@ -139,9 +151,11 @@ add_dependencies(rlhf4j_cuda rlhf4j rlhf4j_cuda_resources)
 if(RLHF4J_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   set(RLHF4J_EMULATOR ON)
   file(GLOB emulator_sources CONFIGURE_DEPENDS emulator/*.cpp)
-  list(FILTER emulator_sources EXCLUDE REGEX "/(plugin|instrumentation)\\.cpp$")
+  list(FILTER emulator_sources EXCLUDE REGEX "/(plugin|instrumentation|cublaslt)\\.cpp$")
   add_library(rlhf4j_emulator OBJECT ${emulator_sources})
   target_link_libraries(rlhf4j_emulator PRIVATE rlhf4j_cuda_options)
+  add_library(rlhf4j_emulated_libraries OBJECT emulator/cublaslt.cpp)
+  target_link_libraries(rlhf4j_emulated_libraries PRIVATE rlhf4j_cuda_options)
 
   # Kernels read words as other types (packed halves), and a file does not use every device function.
   set(kernel_options -fno-strict-aliasing -Wno-unused-function -Wno-unknown-pragmas)
@@ -152,7 +166,8 @@ if(RLHF4J_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$" AND 
     add_library(rlhf4j_kernels_${kind} OBJECT ${cuda_kernels})
     target_link_libraries(rlhf4j_kernels_${kind} PRIVATE rlhf4j_cuda_options)
     target_compile_definitions(rlhf4j_kernels_${kind} PRIVATE RL_KERNELS)
-    add_backend(${kind} $<TARGET_OBJECTS:rlhf4j_kernels_${kind}> $<TARGET_OBJECTS:rlhf4j_emulator> emulator/plugin.cpp)
+    add_backend(${kind} $<TARGET_OBJECTS:rlhf4j_kernels_${kind}> $<TARGET_OBJECTS:rlhf4j_emulator> $<TARGET_OBJECTS:rlhf4j_emulated_libraries>
+                emulator/plugin.cpp)
     add_dependencies(rlhf4j_${kind} rlhf4j)
   endforeach()
   target_compile_options(rlhf4j_kernels_emulated PRIVATE ${kernel_options} -O2)
@@ -172,8 +187,8 @@ if(RLHF4J_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$" AND 
     add_images("${image_dir}/ptx${arch}" ptx emulator/ptx/ptx_images.h rl::emulator::ptx::ptx_images -arch=compute_${arch})
     add_library(rlhf4j_ptx_images${arch} OBJECT "${image_dir}/ptx${arch}/images.cpp")
     target_link_libraries(rlhf4j_ptx_images${arch} PRIVATE rlhf4j_cuda_options)
-    add_backend(ptx${arch} $<TARGET_OBJECTS:rlhf4j_ptx> $<TARGET_OBJECTS:rlhf4j_emulator> emulator/ptx/plugin.cpp
-                $<TARGET_OBJECTS:rlhf4j_ptx_images${arch}>)
+    add_backend(ptx${arch} $<TARGET_OBJECTS:rlhf4j_ptx> $<TARGET_OBJECTS:rlhf4j_emulator> $<TARGET_OBJECTS:rlhf4j_emulated_libraries>
+                emulator/ptx/plugin.cpp $<TARGET_OBJECTS:rlhf4j_ptx_images${arch}>)
     target_compile_definitions(rlhf4j_ptx${arch} PRIVATE RL_PTX=${arch})
     add_dependencies(rlhf4j_ptx${arch} rlhf4j)
   endforeach()

@@ -108,6 +108,14 @@ inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_
   const uint32_t b[2] = {b0, b1};
   emulator::mma_m16n8k16_bf16(d, a, b, file, line);
 }
+inline uint32_t round_tf32(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  return std::isfinite(x) ? (bits + 0x1000) & ~0x1fffu : bits;
+}
+inline void mma_tf32(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, RL_WHERE) {
+  const uint32_t b[2] = {b0, b1};
+  emulator::mma_m16n8k8_tf32(d, a, b, file, line);
+}
 inline void ldmatrix_x4(uint32_t (&r)[4], const void *p, RL_WHERE) { emulator::ldmatrix_x4(r, p, false, file, line); }
 inline void ldmatrix_x4_transposed(uint32_t (&r)[4], const void *p, RL_WHERE) {
   emulator::ldmatrix_x4(r, p, true, file, line);

@@ -335,6 +335,17 @@ const char *report() { return last_report.c_str(); }
 
 }  // namespace
 
+void enqueue(CUstream stream, const std::string &name, std::function<void(Machine &)> work) {
+  const Lock lock(mutex);
+  stream->queue.push_back([name, work] {
+    begin_report(name);
+    work(*machine);
+    if (!has_errors()) return CUDA_SUCCESS;
+    last_report = take_report();
+    return CUDA_ERROR_LAUNCH_FAILED;
+  });
+}
+
 const cuda::Driver &emulated_driver(Machine &of) {
   machine = &of;
   static const cuda::Driver driver = [] {

@@ -4,6 +4,7 @@
 #include "cuda/cuda_device.h"
 #include "emulator/checker.h"
 #include "emulator/driver.h"
+#include "emulator/libraries.h"
 
 namespace rl::emulator {
 
@@ -14,7 +15,8 @@ namespace {
 std::unique_ptr<Device> open(int32_t index) {
   static const char any = 0;  // the emulated driver finds kernels in the library itself
   static const cuda::KernelImages images = {{"emulated kernels", &any}};
-  return std::make_unique<cuda::CudaDevice>(cuda::ops, emulated_driver(fiber_machine()), images, index);
+  return std::make_unique<cuda::CudaDevice>(cuda::ops, emulated_driver(fiber_machine()), images, index,
+                                            emulated_libraries());
 }
 
 const Backend backend = {RL_ABI_VERSION, ops_fingerprint(), &open};

@@ -2,6 +2,7 @@
 
 #include <cuda_bf16.h>
 
+#include <bit>
 #include <cstring>
 #include <vector>
 
@@ -160,32 +161,54 @@ unsigned warp_ballot(unsigned mask, bool predicate, const char *file, int line) 
 
 // Fragments of m16n8k16: with g = lane / 4 and t = lane % 4, register r of A holds row g + 8 (r % 2), columns 2t + 8 (r / 2) and
 // the next; register r of B rows 2t + 8r and the next of column g; element r of C row g + 8 (r / 2), column 2t + r % 2.
+// m16n8k8 of TF32: register r of A holds row g + 8 (r % 2), column t + 4 (r / 2); register r of B row t + 4r of column g.
+template <int kDepth, class Gather>
+static void multiply(const Call &call, const Gather &gather) {
+  float A[16][kDepth], B[kDepth][8], C[16][8];
+  for (int i = 0; i < 32; i++) {
+    const int g = i / 4, t = i % 4;
+    gather(*static_cast<const MmaIn *>(call.in[i]), g, t, A, B);
+    const float *c = static_cast<const float *>(call.out[i]);
+    for (int r = 0; r < 4; r++) C[g + r / 2 * 8][t * 2 + r % 2] = c[r];
+  }
+  for (int i = 0; i < 16; i++) {
+    for (int k = 0; k < kDepth; k++) {
+      for (int j = 0; j < 8; j++) C[i][j] += A[i][k] * B[k][j];
+    }
+  }
+  for (int i = 0; i < 32; i++) {
+    const int g = i / 4, t = i % 4;
+    float *c = static_cast<float *>(call.out[i]);
+    for (int r = 0; r < 4; r++) c[r] = C[g + r / 2 * 8][t * 2 + r % 2];
+  }
+}
+
 void mma_m16n8k16_bf16(float *d, const uint32_t *a, const uint32_t *b, const char *file, int line) {
   const MmaIn in{a, b};
   collective(
       "mma", kAll, &in, d,
       [](const Call &call) {
-        float A[16][16], B[16][8], C[16][8];
-        for (int i = 0; i < 32; i++) {
-          const int g = i / 4, t = i % 4;
-          const MmaIn &lane = *static_cast<const MmaIn *>(call.in[i]);
-          const float *c = static_cast<const float *>(call.out[i]);
+        multiply<16>(call, [](const MmaIn &lane, int g, int t, auto &A, auto &B) {
           for (int e = 0; e < 2; e++) {
             for (int r = 0; r < 4; r++) A[g + r % 2 * 8][t * 2 + e + r / 2 * 8] = bf16_at(lane.a, r, e);
             for (int r = 0; r < 2; r++) B[t * 2 + e + r * 8][g] = bf16_at(lane.b, r, e);
           }
-          for (int r = 0; r < 4; r++) C[g + r / 2 * 8][t * 2 + r % 2] = c[r];
-        }
-        for (int i = 0; i < 16; i++) {
-          for (int k = 0; k < 16; k++) {
-            for (int j = 0; j < 8; j++) C[i][j] += A[i][k] * B[k][j];
-          }
-        }
-        for (int i = 0; i < 32; i++) {
-          const int g = i / 4, t = i % 4;
-          float *c = static_cast<float *>(call.out[i]);
-          for (int r = 0; r < 4; r++) c[r] = C[g + r / 2 * 8][t * 2 + r % 2];
-        }
+        });
+      },
+      file, line);
+}
+
+void mma_m16n8k8_tf32(float *d, const uint32_t *a, const uint32_t *b, const char *file, int line) {
+  const MmaIn in{a, b};
+  collective(
+      "mma", kAll, &in, d,
+      [](const Call &call) {
+        multiply<8>(call, [](const MmaIn &lane, int g, int t, auto &A, auto &B) {
+          // What a caller did not round is cut off.
+          auto number = [](uint32_t x) { return std::bit_cast<float>(x & ~0x1fffu); };
+          for (int r = 0; r < 4; r++) A[g + r % 2 * 8][t + r / 2 * 4] = number(lane.a[r]);
+          for (int r = 0; r < 2; r++) B[t + r * 4][g] = number(lane.b[r]);
+        });
       },
       file, line);
 }

@@ -4,6 +4,7 @@
 #include "cuda/cuda_device.h"
 #include "emulator/checker.h"
 #include "emulator/driver.h"
+#include "emulator/libraries.h"
 #include "emulator/ptx/ptx_images.h"
 #include "emulator/ptx/ptx_machine.h"
 
@@ -18,7 +19,7 @@ std::unique_ptr<Device> open(int32_t index) {
     fail(RL_UNSUPPORTED, "the interpreter of PTX needs a processor with AVX2 and FMA");
   }
   return std::make_unique<cuda::CudaDevice>(cuda::ops, emulated_driver(ptx::ptx_machine(RL_PTX)), ptx::ptx_images(),
-                                            index);
+                                            index, emulated_libraries());
 }
 
 const Backend backend = {RL_ABI_VERSION, ops_fingerprint(), &open};

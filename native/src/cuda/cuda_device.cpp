@@ -1,8 +1,5 @@
 #include "cuda/cuda_device.h"
 
-#include <cstdlib>
-#include <cstring>
-
 #include "cuda/cuda_weight.h"
 
 namespace rl::cuda {
@@ -33,11 +30,10 @@ std::string kernel_name(const char *kernel, std::initializer_list<int32_t> dtype
   return name;
 }
 
-CudaDevice::CudaDevice(const Ops &ops, const Driver &driver, const KernelImages &images, int32_t index)
+CudaDevice::CudaDevice(const Ops &ops, const Driver &driver, const KernelImages &images, int32_t index,
+                       const Libraries &libraries)
     : Device(ops), driver_(driver) {
   require_device(driver, index);
-  const char *blocking = std::getenv("RLHF4J_CUDA_BLOCKING");
-  blocking_ = blocking && !std::strcmp(blocking, "1");
   driver_.check(driver_.cuDeviceGet(&device_, index), "cuDeviceGet");
   int value = 0;
   driver_.check(driver_.cuDeviceGetAttribute(&multiprocessors_, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device_),
@@ -58,12 +54,26 @@ CudaDevice::CudaDevice(const Ops &ops, const Driver &driver, const KernelImages 
     driver_.check(driver_.cuModuleLoadData(&module, image.data), image.file);
     modules_.push_back(module);
   }
+  std::string why_not;
+  if (options_.gemm != Options::Gemm::own) gemm_library_ = libraries.gemm(options_.tf32, why_not);
+  if (!gemm_library_ && options_.gemm == Options::Gemm::cublaslt) {
+    fail(RL_UNSUPPORTED, "RLHF4J_CUDA_GEMM=cublaslt, and there is no cuBLASLt: %s; RLHF4J_CUDA_CUBLASLT names its file",
+         why_not.c_str());
+  }
+  if (options_.attention == Options::Attention::own) return;
+  attention_library_ = libraries.attention(why_not);
+  if (!attention_library_) {
+    fail(RL_UNSUPPORTED, "RLHF4J_CUDA_ATTENTION=cudnn, and there is no cuDNN: %s; RLHF4J_CUDA_CUDNN names its file",
+         why_not.c_str());
+  }
 }
 
 CudaDevice::~CudaDevice() {
   enter();
   driver_.cuStreamSynchronize(stream_);
   release_scratch();
+  gemm_library_.reset();
+  attention_library_.reset();
   allocator_.reset();
   staging_.reset();
   for (CUmodule module : modules_) driver_.cuModuleUnload(module);
@@ -129,8 +139,12 @@ std::string CudaDevice::describe() {
   driver_.cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, device_);
   driver_.cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, device_);
   driver_.cuMemGetInfo(&free, &total);
-  return format("%s, compute capability %d.%d, %d multiprocessors, %.1f GiB", name, major, minor, multiprocessors_,
-                static_cast<double>(total) / (1 << 30));
+  std::string text = format("%s, compute capability %d.%d, %d multiprocessors, %.1f GiB", name, major, minor,
+                            multiprocessors_, static_cast<double>(total) / (1 << 30));
+  if (gemm_library_) text += ", " + gemm_library_->name();
+  if (attention_library_) text += ", " + attention_library_->name();
+  if (options_.tf32) text += ", TF32";
+  return text;
 }
 
 void CudaDevice::memory(int64_t &in_use, int64_t &peak, int64_t &reserved) {
@@ -198,8 +212,32 @@ void CudaDevice::launch_raw(const std::string &kernel, const Grid &grid, void **
                                        static_cast<unsigned>(grid.threads), 1, 1, static_cast<unsigned>(grid.shared),
                                        stream_, values, nullptr),
                 kernel.c_str());
-  if (!blocking_) return;
-  driver_.check(driver_.cuStreamSynchronize(stream_), kernel.c_str());
+  launched(kernel.c_str());
+}
+
+bool CudaDevice::multiply_by_library(const Gemm &gemm, bool required) {
+  if (!gemm_library_ || !gemm_library_->launch(*this, stream_, gemm, required)) return false;
+  launched("cublasLtMatmul");
+  return true;
+}
+
+bool CudaDevice::attend_by_library(const AttentionTensors &x) {
+  if (!attention_library_) return false;
+  attention_library_->forward(*this, stream_, x);
+  launched("attention by cuDNN");
+  return true;
+}
+
+bool CudaDevice::attend_backward_by_library(const AttentionTensors &x, const AttentionGradients &g) {
+  if (!attention_library_) return false;
+  attention_library_->backward(*this, stream_, x, g);
+  launched("attention_backward by cuDNN");
+  return true;
+}
+
+void CudaDevice::launched(const char *what) {
+  if (!options_.blocking) return;
+  driver_.check(driver_.cuStreamSynchronize(stream_), what);
   raise_fault(false);
 }
 

@@ -8,8 +8,11 @@
 #include <vector>
 
 #include "cuda/allocator.h"
+#include "cuda/attention_library.h"
 #include "cuda/driver.h"
 #include "cuda/fault.h"
+#include "cuda/gemm_library.h"
+#include "cuda/options.h"
 #include "cuda/staging.h"
 #include "dispatch/backend.h"
 
@@ -21,6 +24,12 @@ struct KernelImage {
   const void *data;
 };
 using KernelImages = std::vector<KernelImage>;
+
+/// Libraries that do some of the work if the options say so.
+struct Libraries {
+  OpenGemmLibrary gemm;
+  OpenAttentionLibrary attention;
+};
 
 /// "rms_norm" and the dtypes of some arguments: rms_norm_f32_bf16.
 std::string kernel_name(const char *kernel, std::initializer_list<int32_t> dtypes);
@@ -35,8 +44,9 @@ struct Grid {
 
 class CudaDevice final : public Device {
  public:
-  /// Throws RL_UNSUPPORTED if the driver or the GPU does not serve.
-  CudaDevice(const Ops &ops, const Driver &driver, const KernelImages &images, int32_t index);
+  /// Throws RL_UNSUPPORTED if the driver or the GPU does not serve, or a library that the options ask for is not there.
+  CudaDevice(const Ops &ops, const Driver &driver, const KernelImages &images, int32_t index,
+             const Libraries &libraries);
   ~CudaDevice() override;
 
   void *allocate(int64_t bytes) override;
@@ -68,6 +78,12 @@ class CudaDevice final : public Device {
   }
   /// Queues a copy of dense memory.
   void copy_on_device(void *dst, const void *src, int64_t bytes);
+  const Options &options() const { return options_; }
+  /// Queues a product by a library; false if there is none, or it has no such product. `required`: as GemmLibrary has it.
+  bool multiply_by_library(const Gemm &gemm, bool required);
+  /// Queues attention by a library; false if our own is chosen.
+  bool attend_by_library(const AttentionTensors &x);
+  bool attend_backward_by_library(const AttentionTensors &x, const AttentionGradients &g);
   Guard guard(const char *op, const char *argument) { return {fault_, op, argument}; }
   int multiprocessors() const { return multiprocessors_; }
 
@@ -77,6 +93,7 @@ class CudaDevice final : public Device {
   CUfunction function(const std::string &kernel, const size_t *sizes, size_t count);
   void *scratch_bytes(int64_t bytes);
   void release_scratch() noexcept;
+  void launched(const char *what);
   void raise_fault(bool name_op);
 
   struct Block {
@@ -84,18 +101,20 @@ class CudaDevice final : public Device {
     int64_t bytes;
   };
   const Driver &driver_;
+  const Options options_ = options_of_environment();
   CUdevice device_ = 0;
   CUcontext context_ = nullptr;
   CUstream stream_ = nullptr;
   int multiprocessors_ = 1;
   int64_t shared_limit_ = 0;
-  bool blocking_ = false;
   Fault *fault_ = nullptr;
   std::unique_ptr<Allocator> allocator_;
   std::unique_ptr<Staging> staging_;
   std::vector<CUmodule> modules_;
   std::unordered_map<std::string, CUfunction> functions_;
   std::vector<Block> scratch_;  // of the running op
+  std::unique_ptr<GemmLibrary> gemm_library_;
+  std::unique_ptr<AttentionLibrary> attention_library_;
 };
 
 inline CudaDevice &gpu(Device &device) { return static_cast<CudaDevice &>(device); }

@@ -11,6 +11,13 @@ using f32 = float;
 using bf16 = __nv_bfloat16;
 using f16 = __half;
 
+/// f32 in memory, whose factors are rounded to TF32 for tensor cores.
+struct tf32 {
+  float value;
+  tf32() = default;
+  DEVICE_MEMBER tf32(float value) : value(value) {}
+};
+
 DEVICE float to_f32(float x) { return x; }
 DEVICE float to_f32(bf16 x) { return __bfloat162float(x); }
 DEVICE float to_f32(f16 x) { return __half2float(x); }

@@ -128,7 +128,7 @@ DEVICE void load_lines(T *tile, const T *data, int64_t pitch, int64_t line, int6
   constexpr int kChunk = Buffer::kChunk;
 #pragma unroll 1
   for (int i = threadIdx.x; i < Buffer::kChunks; i += static_cast<int>(blockDim.x)) {
-    const int l = i / (Buffer::kWidth / kChunk), c = i % (Buffer::kWidth / kChunk) * kChunk;
+    const int l = Buffer::line(i), c = i % Buffer::kAcross * kChunk;
     const bool inside = line + l >= begin && line + l < end && column + c < width;
     cp_async16(tile + l * Buffer::kPitch + c, inside ? data + (line + l) * pitch + column + c : data, inside);
   }

@@ -136,8 +136,10 @@ struct Cut {
 /// The choice of tiles: large ones where they fill a GPU (about a block for each multiprocessor), else small ones. The gradient of
 /// a weight is cut into parts where even these are few. Products of activations are not: their rows' bits would then depend on how
 /// many rows there are, and the ratio of PPO starts at exactly 1 because they do not.
-inline Cut cut_product(int64_t rows, int64_t columns, int64_t depth, int64_t element_size, bool a_along, bool b_along) {
-  const int size = static_cast<int>(element_size);
+inline Cut cut_product(const Gemm &gemm, bool tensor_cores) {
+  const int64_t rows = gemm.rows(), columns = gemm.columns(), depth = gemm.depth();
+  const bool a_along = gemm.a_along, b_along = gemm.b_along;
+  const int size = static_cast<int>(dtype_size(gemm.a.dtype));
   auto cut = [&](const char *name, auto tiles) {
     using Tiles = decltype(tiles);
     constexpr int64_t kEnough = 128;
@@ -148,19 +150,31 @@ inline Cut cut_product(int64_t rows, int64_t columns, int64_t depth, int64_t ele
     return Cut{name, Grid{blocks, parts, Tiles::kThreads, product_bytes<Tiles>(a_along, b_along, size)}, parts,
                each * kStep};
   };
-  if (element_size == 4) return cut("", SmallTiles{});
+  if (!tensor_cores) return cut("", SmallTiles{});
   const Cut large = cut("_large", LargeTiles{});
   return large.grid.blocks >= 96 ? large : cut("", SmallTiles{});
 }
 
-/// Launches NAME or NAME_large with the dtypes of c and a.
+/// From so many multiply-adds on a library takes a product. A model: a GPU does them in some 4 us (an H100 in bf16), which is what
+/// a launch takes; below it a library gains little, and our tiles keep a row's bits whatever the number of rows. To be measured.
+constexpr double kLibraryProduct = 1 << 30;
+
+/// Launches NAME or NAME_large with the dtypes of c and a (tf32 for f32 if the options say so), or has a library make the product (docs/decisions/013-libraries.md).
 inline void launch_product(CudaDevice &device, const std::string &name, const View &c, const View &a, bool a_along,
                            const View &b, bool b_along, const View &bias, bool accumulate) {
-  const int64_t depth = a_along ? a.cols() : a.rows();
-  const Cut cut = cut_product(c.rows(), c.cols(), depth, dtype_size(a.dtype), a_along, b_along);
+  const Gemm gemm{c, a, a_along, b, b_along, bias, accumulate};
+  const bool always = device.options().gemm == Options::Gemm::cublaslt;
+  if ((always || gemm.multiply_adds() >= kLibraryProduct) && device.multiply_by_library(gemm, always)) {
+    return;
+  }
+  const bool tf32 = a.dtype == RL_F32 && device.options().tf32;
+  const Cut cut = cut_product(gemm, a.dtype != RL_F32 || tf32);
   const Parts parts{cut.parts > 1 ? device.scratch<float>(cut.parts * c.elements()) : nullptr, cut.parts, cut.depth};
   const int32_t add = accumulate;
-  device.launch(kernel_name((name + cut.tiles).c_str(), {c.dtype, a.dtype}), cut.grid, c, a, b, bias, add, parts);
+  const std::string tiles = name + cut.tiles;
+  const std::string kernel =
+      tf32 ? kernel_name(tiles.c_str(), {c.dtype}) + "_tf32" : kernel_name(tiles.c_str(), {c.dtype, a.dtype});
+  device.launch(kernel, cut.grid, c, a, b, bias, add, parts);
   if (cut.parts == 1) return;
   constexpr int kThreads = 128;
   device.launch("sum_parts_f32", by_element(c.rows() * ceil_div(c.cols(), 4), kThreads), c, parts);

@@ -10,7 +10,8 @@ const KernelImages &embedded_images();  // made by the build: native/cmake/Cuda.
 namespace {
 
 std::unique_ptr<Device> open(int32_t index) {
-  return std::make_unique<CudaDevice>(ops, system_driver(), embedded_images(), index);
+  return std::make_unique<CudaDevice>(ops, system_driver(), embedded_images(), index,
+                                      Libraries{&open_cublaslt, &open_cudnn});
 }
 
 const Backend backend = {RL_ABI_VERSION, ops_fingerprint(), &open};

@@ -2,7 +2,7 @@
 //   KERNEL(name, threads, parameters...)   a kernel that the host finds by name, of at most `threads` threads a block
 //   SHARED(type, name, [dims])             an array of the block; SHARED_DYNAMIC(name) the bytes that the launch asks for
 //   DEVICE, DEVICE_MEMBER                  a function, a member function for kernels
-//   mma_bf16, ldmatrix_x4, cp_async16 ...  tensor-core products, their loads, asynchronous copies (sm_80 and up)
+//   mma_bf16, mma_tf32, ldmatrix_x4, cp_async16 ...  tensor-core products, their loads, asynchronous copies (sm_80 and up)
 #pragma once
 
 #include <cuda_bf16.h>
@@ -54,6 +54,20 @@ DEVICE uint32_t shared_address(const void *p) { return static_cast<uint32_t>(__c
 DEVICE void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/// f32 with ten bits of fraction, as mma_tf32 takes it; halves away from zero.
+DEVICE uint32_t round_tf32(float x) {
+  uint32_t y;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(y) : "f"(x));
+  return y;
+}
+/// d += a b for one 16x8x8 tile, TF32 in, f32 out; fragments as in the PTX manual's m16n8k8.
+DEVICE void mma_tf32(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }

@@ -1,8 +1,7 @@
 // C = A B by tiles: a block walks the contraction in steps of 32, the operands of the next steps being copied (cp.async) while
 // this one's are multiplied. bf16 by tensor cores (mma.sync, ldmatrix; the next fragments are read while this one's multiply),
-// f32 by plain multiply-adds in f32: never TF32, which keeps ten bits.
-// An operand may lie along the contraction (rows of k) or across it (k rows); padding of 16 bytes a row keeps shared memory
-// without bank conflicts for ldmatrix.
+// f32 by plain multiply-adds in f32, and by tensor cores only as tf32, which keeps ten bits of a factor.
+// An operand may lie along the contraction (rows of k) or across it (k rows); padding keeps shared memory without bank conflicts.
 //
 // Tiles of C (matrix_product.h chooses by the shape):
 //   SmallTiles   64 x 64, 4 warps of 32 x 32.   Reads 1/32 element for each multiply-add.
@@ -42,7 +41,7 @@ struct TileBuffer {
   static constexpr bool kAlong = kAlongK;
   static constexpr int kChunk = 16 / sizeof(T);  // elements of one asynchronous copy
   static constexpr int kLines = kAlong ? kCount : kStep, kWidth = kAlong ? kStep : kCount;
-  static constexpr int kPitch = kWidth + kChunk;
+  static constexpr int kPitch = kWidth + tile_padding(kAlong, sizeof(T));
   static constexpr int kSize = tile_elements(kAlong, kCount, sizeof(T));
   static constexpr int kAcross = kWidth / kChunk, kChunks = kLines * kAcross;
 
@@ -105,7 +104,7 @@ struct Accumulator;
 
 /// Tensor cores: each warp a part of the tile, in pieces of 16 x 8.
 template <class Tiles>
-struct Accumulator<bf16, Tiles> {
+struct TensorAccumulator {
   static constexpr int kDown = Tiles::kWarpRows / 16, kAcross = Tiles::kWarpColumns / 16;
   float c[kDown][2 * kAcross][4] = {};
 
@@ -122,13 +121,37 @@ struct Accumulator<bf16, Tiles> {
   static DEVICE_MEMBER int row_part() { return warp() % Tiles::kWarpsAcross; }
   DEVICE_MEMBER float &at(int i, int j) { return c[i / 2][j / 2][i % 2 * 2 + j % 2]; }
 
+  /// The tile, row by row, to shared memory: rows are 8 words apart (mod 32), so that pairs of four rows meet no bank twice.
+  static constexpr int kStagedPitch = Tiles::template kStagedPitch<2>;
+  DEVICE_MEMBER void stage(float *to) const {
+    float *corner = to + (warp_row() + lane() / 4) * kStagedPitch + warp_column() + lane() % 4 * 2;
+#pragma unroll
+    for (int i = 0; i < kDown; i++) {
+#pragma unroll
+      for (int j = 0; j < 2 * kAcross; j++) {
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+          store_vector(reinterpret_cast<float2 *>(corner + (i * 16 + r * 8) * kStagedPitch + j * 8),
+                       make_float2(c[i][j][2 * r], c[i][j][2 * r + 1]));
+        }
+      }
+    }
+  }
+};
+
+/// bf16.
+template <class Tiles>
+struct Accumulator<bf16, Tiles> : TensorAccumulator<Tiles> {
+  using Base = TensorAccumulator<Tiles>;
+  using Base::c, Base::kDown, Base::kAcross;
+
   /// 16 of the contraction, as mma takes them.
   struct Fragments {
     uint32_t a[kDown][4], b[kAcross][4];
   };
   template <class A, class B>
   static DEVICE_MEMBER void load(Fragments &f, const bf16 *a, const bf16 *b, int k) {
-    const int row = warp_row(), column = warp_column();
+    const int row = Base::warp_row(), column = Base::warp_column();
 #pragma unroll
     for (int i = 0; i < kDown; i++) {
       if constexpr (A::kAlong) {
@@ -164,7 +187,8 @@ struct Accumulator<bf16, Tiles> {
       uint32_t keep[2];
 #pragma unroll
       for (int r = 0; r < 2; r++) {
-        keep[r] = mask.word(row + warp_row() + i * 16 + r * 8 + lane() / 4, column + warp_column()) >> (lane() % 4 * 2);
+        keep[r] = mask.word(row + Base::warp_row() + i * 16 + r * 8 + lane() / 4, column + Base::warp_column()) >>
+                  (lane() % 4 * 2);
       }
 #pragma unroll
       for (int j = 0; j < 2 * kAcross; j++) {
@@ -175,18 +199,44 @@ struct Accumulator<bf16, Tiles> {
       }
     }
   }
-  /// The tile, row by row, to shared memory: rows are 8 words apart (mod 32), so that pairs of four rows meet no bank twice.
-  static constexpr int kStagedPitch = Tiles::template kStagedPitch<2>;
-  DEVICE_MEMBER void stage(float *to) const {
-    float *corner = to + (warp_row() + lane() / 4) * kStagedPitch + warp_column() + lane() % 4 * 2;
+};
+
+/// TF32. Along the contraction ldmatrix serves floats as well: what it takes for two elements of 16 bits is one.
+template <class Tiles>
+struct Accumulator<tf32, Tiles> : TensorAccumulator<Tiles> {
+  using Base = TensorAccumulator<Tiles>;
+  using Base::c, Base::kDown, Base::kAcross;
+
+  /// 16 rows from `first` on (of A; columns of B) by 8 of the contraction: register r holds row lane / 4 + 8 (r % 2) at
+  /// k + lane % 4 + 4 (r / 2).
+  template <class Buffer>
+  static DEVICE_MEMBER void load(uint32_t (&f)[4], const tf32 *tile, int first, int k) {
+    if constexpr (Buffer::kAlong) {
+      ldmatrix_x4(f, Buffer::at(tile, first + lane() % 16, k + lane() / 16 * 4));
 #pragma unroll
-    for (int i = 0; i < kDown; i++) {
+      for (int r = 0; r < 4; r++) f[r] = round_tf32(__uint_as_float(f[r]));
+    } else {
 #pragma unroll
-      for (int j = 0; j < 2 * kAcross; j++) {
+      for (int r = 0; r < 4; r++) {
+        f[r] = round_tf32(Buffer::at(tile, first + lane() / 4 + r % 2 * 8, k + lane() % 4 + r / 2 * 4)->value);
+      }
+    }
+  }
+  template <class A, class B>
+  DEVICE_MEMBER void multiply(const tf32 *a, const tf32 *b) {
 #pragma unroll
-        for (int r = 0; r < 2; r++) {
-          store_vector(reinterpret_cast<float2 *>(corner + (i * 16 + r * 8) * kStagedPitch + j * 8),
-                       make_float2(c[i][j][2 * r], c[i][j][2 * r + 1]));
+    for (int k = 0; k < kStep; k += 8) {
+      uint32_t x[kDown][4], y[kAcross][4];
+#pragma unroll
+      for (int i = 0; i < kDown; i++) load<A>(x[i], a, Base::warp_row() + i * 16, k);
+#pragma unroll
+      for (int j = 0; j < kAcross; j++) load<B>(y[j], b, Base::warp_column() + j * 16, k);
+#pragma unroll
+      for (int i = 0; i < kDown; i++) {
+#pragma unroll
+        for (int j = 0; j < kAcross; j++) {
+          mma_tf32(c[i][2 * j], x[i], y[j][0], y[j][2]);
+          mma_tf32(c[i][2 * j + 1], x[i], y[j][1], y[j][3]);
         }
       }
     }

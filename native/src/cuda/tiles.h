@@ -23,10 +23,14 @@ struct Tiling {
 using SmallTiles = Tiling<64, 64, 2, 2, 3>;
 using LargeTiles = Tiling<128, 128, 2, 4, 4>;
 
-/// Elements of `count` lines of an operand, kStep deep: along the contraction or across it, with 16 bytes of padding a row.
+/// Elements of padding a row of an operand in shared memory: 16 bytes, by which ldmatrix meets no bank twice; f32 across the
+/// contraction 32 bytes, since a fragment's four rows are read there one float by each lane.
+constexpr int tile_padding(bool along, int element_size) { return along || element_size == 2 ? 16 / element_size : 8; }
+
+/// Elements of `count` lines of an operand, kStep deep: along the contraction or across it.
 constexpr int tile_elements(bool along, int count, int element_size) {
-  const int chunk = 16 / element_size;
-  return along ? count * (kStep + chunk) : kStep * (count + chunk);
+  const int padding = tile_padding(along, element_size);
+  return along ? count * (kStep + padding) : kStep * (count + padding);
 }
 template <class Tiles>
 constexpr int product_stages(int element_size) {

@@ -42,7 +42,7 @@ add_test(NAME checker_test COMMAND checker_test)
 
 # The interpreter's own test: single instructions, and kernels whose PTX is made wrong on purpose.
 add_executable(ptx_test emulator/ptx_test.cpp $<TARGET_OBJECTS:rlhf4j_ptx> $<TARGET_OBJECTS:rlhf4j_emulator>
-                        $<TARGET_OBJECTS:rlhf4j_cuda_host> $<TARGET_OBJECTS:rlhf4j_ptx_images80>)
+                        $<TARGET_OBJECTS:rlhf4j_emulated_libraries> $<TARGET_OBJECTS:rlhf4j_cuda_host> $<TARGET_OBJECTS:rlhf4j_ptx_images80>)
 target_link_libraries(ptx_test PRIVATE rlhf4j_cuda_options GTest::gtest ${CMAKE_DL_LIBS})
 set_target_properties(ptx_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
 add_test(NAME ptx_test COMMAND ptx_test)
@@ -54,7 +54,62 @@ target_compile_definitions(traffic_report PRIVATE RL_BUILD_DIR="${PROJECT_BINARY
 set_target_properties(traffic_report PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
 add_emulated_test(traffic_report traffic_report RLHF4J_TEST_DEVICE=emulated-checked RLHF4J_CUDA_BLOCKING=1)
 
+# Products by cuBLASLt, with the emulator's: its own test, and linear's and NF4's once more.
+set(cublaslt_tests "")
+if(EXISTS "${cuda_home}/include/cublasLt.h")
+  add_executable(cublaslt_test emulator/cublaslt_test.cpp $<TARGET_OBJECTS:rlhf4j_emulator> $<TARGET_OBJECTS:rlhf4j_emulated_libraries>
+                               $<TARGET_OBJECTS:rlhf4j_cuda_host> $<TARGET_OBJECTS:rlhf4j_kernels_emulated>)
+  target_link_libraries(cublaslt_test PRIVATE rlhf4j_cuda_options GTest::gtest ${CMAKE_DL_LIBS})
+  target_compile_definitions(cublaslt_test PRIVATE "RL_CUBLASLT_FILE=\"${cuda_home}/lib64/libcublasLt.so\"")
+  set_target_properties(cublaslt_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+  add_test(NAME cublaslt_test COMMAND cublaslt_test)
+  set(cublaslt_tests cublaslt_test)
+  set(with_cublaslt RLHF4J_TEST_DEVICE=emulated RLHF4J_CUDA_BLOCKING=1 RLHF4J_CUDA_GEMM=cublaslt RLHF4J_EMULATOR_CUBLASLT=1)
+  foreach(test linear nf4)
+    add_emulated_test(${test}_test.cublaslt ${test}_test ${with_cublaslt})
+  endforeach()
+  add_emulated_test(linear_test.cublaslt-tf32 "linear_test;--gtest_filter=*Tf32*:*Large*" ${with_cublaslt} RLHF4J_CUDA_TF32=1)
+endif()
+
+# Attention by cuDNN. The real library looks at the graphs if it finds a run time and a driver: one that knows an H100 by name, and
+# one whose functions all fail.
+set(cudnn_tests "")
+if(EXISTS "${cuda_home}/include/cudnn_frontend.h")
+  set(fake_dir "${CMAKE_BINARY_DIR}/tests/fake-cuda")
+  file(READ "${cuda_home}/include/cuda.h" header)
+  string(REGEX MATCHALL "cu[A-Z][A-Za-z0-9_]+" functions "${header}")
+  set(fake "// Every function of the driver, failing. Written by Emulator.cmake.\nextern \"C\" {\n")
+  list(REMOVE_DUPLICATES functions)
+  foreach(function IN LISTS functions)
+    string(APPEND fake "int ${function}() { return 100; }\n")
+  endforeach()
+  file(CONFIGURE OUTPUT "${fake_dir}/driver.cpp" CONTENT "${fake}}\n" @ONLY)
+  add_library(fake_libcuda SHARED "${fake_dir}/driver.cpp")
+  add_library(fake_libcudart SHARED emulator/fake_cudart.cpp)
+  target_include_directories(fake_libcudart SYSTEM PRIVATE "${cuda_home}/include")
+  foreach(fake fake_libcuda fake_libcudart)
+    target_compile_options(${fake} PRIVATE -fvisibility=default)
+  endforeach()
+  set_target_properties(fake_libcuda PROPERTIES OUTPUT_NAME cuda SUFFIX .so.1 LIBRARY_OUTPUT_DIRECTORY "${fake_dir}")
+  string(REGEX MATCH "#define CUDA_VERSION ([0-9]+)0[0-9][0-9]" release "${header}")
+  set(release "${CMAKE_MATCH_1}")
+  set_target_properties(fake_libcudart PROPERTIES OUTPUT_NAME cudart SUFFIX .so.${release} LIBRARY_OUTPUT_DIRECTORY "${fake_dir}")
+  add_executable(cudnn_test emulator/cudnn_test.cpp $<TARGET_OBJECTS:rlhf4j_emulator> $<TARGET_OBJECTS:rlhf4j_emulated_libraries>
+                            $<TARGET_OBJECTS:rlhf4j_cuda_host> $<TARGET_OBJECTS:rlhf4j_kernels_emulated>)
+  target_link_libraries(cudnn_test PRIVATE rlhf4j_cuda_options GTest::gtest ${CMAKE_DL_LIBS})
+  target_compile_definitions(cudnn_test PRIVATE "RL_CUDNN_FILE=\"${cuda_home}/lib64/libcudnn.so\"")
+  set_target_properties(cudnn_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+  add_emulated_test(cudnn_test cudnn_test "LD_LIBRARY_PATH=${fake_dir}:${cuda_home}/lib64")
+  add_dependencies(cudnn_test fake_libcuda fake_libcudart)
+  set(cudnn_tests cudnn_test)
+endif()
+
+# f32 by tensor cores.
+add_emulated_test(linear_test.tf32-checked "linear_test;--gtest_filter=*Tf32*:*Large*:*Rows*"
+                  RLHF4J_TEST_DEVICE=emulated-checked RLHF4J_CUDA_BLOCKING=1 RLHF4J_CUDA_TF32=1)
+add_emulated_test(linear_test.tf32-ptx90 linear_test RLHF4J_TEST_DEVICE=ptx90 RLHF4J_CUDA_BLOCKING=1 RLHF4J_CUDA_TF32=1)
+
 # What native/build.sh --tests cuda builds, and no more.
 list(TRANSFORM cuda_tests APPEND _test)
-add_custom_target(cuda_tests DEPENDS ${cuda_tests} device_test checker_test ptx_test traffic_report rlhf4j_cuda rlhf4j_emulated
+add_custom_target(cuda_tests DEPENDS ${cuda_tests} device_test checker_test ptx_test traffic_report ${cublaslt_tests} ${cudnn_tests} rlhf4j_cuda rlhf4j_emulated
                   rlhf4j_emulated-checked rlhf4j_ptx80 rlhf4j_ptx90)

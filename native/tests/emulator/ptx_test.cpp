@@ -12,6 +12,7 @@
 #include "cuda/cuda_weight.h"
 #include "emulator/checker.h"
 #include "emulator/driver.h"
+#include "emulator/libraries.h"
 #include "emulator/ptx/ptx_images.h"
 #include "emulator/ptx/ptx_machine.h"
 
@@ -230,6 +231,41 @@ TEST(Instruction, MatrixProduct) {
   }
 }
 
+TEST(Instruction, Tf32) {
+  EXPECT_EQ(lane0("cvt.rna.tf32.f32 %d, %a;", 0x3f801000), 0x3f802000u);  // a half: away from zero
+  EXPECT_EQ(lane0("cvt.rna.tf32.f32 %d, %a;", 0xbf800fff), 0xbf800000u);
+  // a[m][k] = m + 16 [k == 6], b[k][n] = n [k == 6] + [k == 1]: d[m][n] = (m + 16) n + m. a0: row group, k in_group;
+  // a1: row + 8; a2, a3: k + 4. b0: k in_group, column group; b1: k + 4.
+  Words low(32), high(32), row(32);
+  for (uint32_t lane = 0; lane < 32; lane++) {
+    low[lane] = lane % 4 == 1 ? bits(1) : 0;
+    high[lane] = lane % 4 == 2 ? bits(static_cast<float>(lane >> 2)) : 0;
+    row[lane] = bits(static_cast<float>(lane >> 2));
+  }
+  const std::string product = R"(
+  add.f32 %f0, %c, 0f41000000;
+  mov.b32 %r0, %c;
+  mov.b32 %r1, %f0;
+  and.b32 %r4, %t, 3;
+  setp.eq.u32 %p0, %r4, 2;
+  mov.b32 %r2, %r0;
+  mov.b32 %r3, %r1;
+  add.f32 %f1, %c, 0f41800000;
+  add.f32 %f2, %f0, 0f41800000;
+  @%p0 mov.b32 %r2, %f1;
+  @%p0 mov.b32 %r3, %f2;
+  mov.f32 %f8, 0f3F000000;
+  mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%f4,%f5,%f6,%f7}, {%r0,%r1,%r2,%r3}, {%a,%b}, {%f8,%f8,%f8,%f8};
+)";
+  for (uint32_t i = 0; i < 4; i++) {
+    const Words d = execute(product + "mov.b32 %d, %f" + std::to_string(4 + i) + ";", low, high, row).d;
+    for (uint32_t lane = 0; lane < 32; lane++) {
+      const uint32_t m = (lane >> 2) + (i >= 2 ? 8 : 0), n = lane % 4 * 2 + i % 2;
+      EXPECT_EQ(number(d[lane]), static_cast<float>((m + 16) * n + m) + 0.5f) << "c" << i << " of lane " << lane;
+    }
+  }
+}
+
 TEST(Interpreter, LanesThatDivergeMeetAgain) {
   Words lanes(32), sums(32);
   for (uint32_t i = 0; i < 32; i++) lanes[i] = i;
@@ -292,7 +328,7 @@ class Mutant {
       text_ = mutated(static_cast<const char *>(image.data), entry, pattern, by, which);
       image.data = text_.c_str();
     }
-    device_ = std::make_unique<cuda::CudaDevice>(cuda::ops, driver, images, 0);
+    device_ = std::make_unique<cuda::CudaDevice>(cuda::ops, driver, images, 0, emulated_libraries());
   }
   cuda::CudaDevice &device() { return *device_; }
 

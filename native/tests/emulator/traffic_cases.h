@@ -128,26 +128,41 @@ inline void nf4_cases(const Measure &measure) {
   rl_weight_free(weight);
 }
 
+/// LoRA by adapters of rank 16 on all columns, with the base product, over a bf16 matrix or NF4's codes, and what adapters add.
 inline void lora_cases(const Measure &measure) {
-  constexpr int64_t t = 256, k = 512, n = 512, r = 16;
-  Tensor x({t, k}, random_floats(t * k, 1), RL_BF16), y({t, n}, random_floats(t * n, 2), RL_BF16), h({t, r}),
-      gradX({t, k}, random_floats(t * k, 3), RL_BF16), a({r, k}, random_floats(r * k, 4)),
+  constexpr int64_t k = 512, n = 512, r = 16;
+  Tensor w({n, k}, random_floats(n * k, 6), RL_BF16), a({r, k}, random_floats(r * k, 4)),
       b({n, r}, random_floats(n * r, 5)), gradA({r, k}, Floats(r * k)), gradB({n, r}, Floats(n * r));
-  rl_lora_segment s{};
-  s.end = t;
-  s.scale = 2;
-  s.a = a.raw(), s.b = b.raw(), s.gradA = gradA.raw(), s.gradB = gradB.raw();
-  auto forward = [](double rows, double wide) {  // y is read and written
-    return Cost{2 * rows * wide * 3 + 4 * rows * 16 + 4 * 16 * wide * 2, 2 * rows * wide * 16 * 2};
+  rl_weight weight = 0;
+  RL_CHECK(rl_weight_pack(&weight, w, RL_BF16));
+  auto adapters = [](double rows, double wide) { return 4 * rows * r + 4 * r * wide * 2; };
+  auto forward = [&](double rows, double wide) {
+    return Cost{2 * (rows * wide * 2 + wide * wide) + adapters(rows, wide), 2 * rows * wide * (wide + r * 2)};
   };
-  auto backward = [](double rows, double wide) {  // gradX, gradA and gradB, too
-    return Cost{2 * rows * wide * 4 + 4 * rows * 16 + 4 * 16 * wide * 2 * 3, 2 * rows * wide * 16 * 4};
+  auto backward = [&](double rows,
+                      double wide) {  // gradX, gradA and gradB; gradB's and gradA's sums take x and gradY once more
+    return Cost{2 * (rows * wide * 3 + wide * wide) + 3 * adapters(rows, wide), 2 * rows * wide * (wide + r * 4)};
   };
-  measure({"lora", "256 x 512 x 512, r 16", forward(t, k), "4096 x 4096 x 4096, r 16", forward(4096, 4096), true},
-          [&] { RL_CHECK(rl_lora(y, h, x, &s, 1, nullptr)); });
-  measure({"lora_backward", "256 x 512 x 512, r 16", backward(t, k), "4096 x 4096 x 4096, r 16", backward(4096, 4096),
-           true},
-          [&] { RL_CHECK(rl_lora_backward(gradX, y, x, h, &s, 1, nullptr)); });
+  for (const int64_t t : {int64_t{256}, int64_t{4}}) {
+    Tensor x({t, k}, random_floats(t * k, 1), RL_BF16), y({t, n}, random_floats(t * n, 2), RL_BF16), h({t, r}),
+        gradX({t, k}, RL_BF16);
+    rl_lora_segment s{};
+    s.end = t;
+    s.scale = 2;
+    s.a = a.raw(), s.b = b.raw(), s.gradA = gradA.raw(), s.gradB = gradB.raw();
+    rl_lora lora{};
+    lora.to = n, lora.h = h.raw(), lora.segments = &s, lora.count = 1;
+    const std::string shape = std::to_string(t) + " x 512 x 512, r 16";
+    const double rows = t > 16 ? 4096 : static_cast<double>(t);
+    const std::string real = std::to_string(static_cast<int>(rows)) + " x 4096 x 4096, r 16";
+    measure({"lora_linear", shape, forward(t, k), real, forward(rows, 4096), true},
+            [&] { RL_CHECK(rl_lora_linear(y, x, weight, nullptr, &lora, 1)); });
+    if (t > 16) {
+      measure({"lora_linear_backward", shape, backward(t, k), real, backward(rows, 4096), true},
+              [&] { RL_CHECK(rl_lora_linear_backward(gradX, y, x, weight, &lora, 1)); });
+    }
+  }
+  rl_weight_free(weight);
 }
 
 // ---- attention
@@ -322,8 +337,10 @@ inline void training_cases(const Measure &measure) {
   add("gae", 4, [&] { RL_CHECK(rl_gae(advantages, returns, rewards, values, cu, 1, 0.95f)); });
   add("whiten", 2, [&] { RL_CHECK(rl_whiten(white, advantages, 1)); });
   const rl_ppo_config config{0.2f, 0.2f, 0.1f, 0, 0, 0, 1, 0};
-  add("ppo_loss", 8,
-      [&] { RL_CHECK(rl_ppo_loss(stats, gradLogp, gradValues, logp, ref, values, values, white, returns, &config)); });
+  add("ppo_loss", 8, [&] {
+    RL_CHECK(
+        rl_ppo_loss(stats, gradLogp, gradValues, logp, values, nullptr, ref, values, white, returns, nullptr, &config));
+  });
   Tensor chosen({64}, random_floats(64, 5)), rejected({64}, random_floats(64, 6)), gradChosen({64}), gradRejected({64}),
       pair({4});
   measure({"pairwise_loss", "64", {64.0 * 16}, "64", {64.0 * 16}},
@@ -333,9 +350,9 @@ inline void training_cases(const Measure &measure) {
   Tensor param({n}, random_floats(n, 7)), m({n}, Floats(n)), v({n}, Floats(n)), grad({n}, random_floats(n, 8)),
       norm({1});
   measure({"grad_norm", "65536", {4.0 * n}, "40 million", {4.0 * 40e6}}, [&] { RL_CHECK(rl_grad_norm(norm, grad)); });
-  const rl_adamw_config adamw{1e-3f, 0.9f, 0.999f, 1e-8f, 0, 1, 1, 0};
-  measure({"adamw", "65536", {28.0 * n}, "40 million", {28.0 * 40e6}},
-          [&] { RL_CHECK(rl_adamw(param, m, v, grad, norm, &adamw)); });
+  const rl_adamw_config adamw{1e-3f, 0.9f, 0.999f, 1e-8f, 0, 1, 1, 0, n};
+  measure({"adamw", "65536", {32.0 * n}, "40 million", {32.0 * 40e6}},
+          [&] { RL_CHECK(rl_adamw(param, nullptr, m, v, grad, norm, &adamw)); });
 
   constexpr int64_t vocabulary = 4096, batch = 4;
   Tensor logits({batch, vocabulary}, random_floats(batch * vocabulary, 9)), ids({batch}, Ints(batch)),

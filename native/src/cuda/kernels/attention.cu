@@ -132,6 +132,7 @@ FOR_HEAD_SIZES(ATTENTION)
 void attention(Device &device, View o, View lse, View q, View k, View v, View cuSeqlens, float scale, int32_t window) {
   CudaDevice &g = gpu(device);
   check_cu_seqlens(g, "attention", cuSeqlens, q.rows(), true);
+  if (g.attend_by_library({o, lse, q, k, v, cuSeqlens, scale, window})) return;
   const int D = padded_head(q.dtype, q.shape[2]);
   const AttentionTiles tiles = forward_tiles(static_cast<int>(dtype_size(q.dtype)), D);
   const Attention x{o, lse, q, k, v, cuSeqlens, scale, finite_window(window, q), whole_vectors(o, q, k, v)};

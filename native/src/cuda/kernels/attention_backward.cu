@@ -260,6 +260,7 @@ void attention_backward(Device &device, View gradQ, View gradK, View gradV, View
                         View k, View v, View cuSeqlens, float scale, int32_t window) {
   CudaDevice &g = gpu(device);
   check_cu_seqlens(g, "attention_backward", cuSeqlens, q.rows(), true);
+  if (g.attend_backward_by_library({o, lse, q, k, v, cuSeqlens, scale, window}, {gradQ, gradK, gradV, gradO})) return;
   float *statistics = g.scratch<float>(2 * lse.elements());
   const AttentionBackward x{gradQ,
                             gradK,

@@ -26,17 +26,21 @@ DEVICE void product(const View &c, const View &a, const View &b, const View &bia
   KERNEL(name##_##Out##_##T, Tiles::kThreads, View c, View a, View b, View bias, int32_t accumulate, Parts parts) { \
     product<Out, T, Tiles, a_along, b_along>(c, a, b, bias, accumulate, parts);                                     \
   }
-#define LINEAR(Out)                                                  \
-  PRODUCT(linear, Out, f32, SmallTiles, true, true)                  \
-  PRODUCT(linear, Out, bf16, SmallTiles, true, true)                 \
-  PRODUCT(linear_large, Out, bf16, LargeTiles, true, true)           \
-  PRODUCT(linear_backward_input, Out, f32, SmallTiles, true, false)  \
-  PRODUCT(linear_backward_input, Out, bf16, SmallTiles, true, false) \
-  PRODUCT(linear_backward_input_large, Out, bf16, LargeTiles, true, false)
+// By tensor cores: both sizes of tiles.
+#define PRODUCTS(name, Out, T, a_along, b_along)      \
+  PRODUCT(name, Out, T, SmallTiles, a_along, b_along) \
+  PRODUCT(name##_large, Out, T, LargeTiles, a_along, b_along)
+#define LINEAR(Out)                                                 \
+  PRODUCT(linear, Out, f32, SmallTiles, true, true)                 \
+  PRODUCTS(linear, Out, bf16, true, true)                           \
+  PRODUCTS(linear, Out, tf32, true, true)                           \
+  PRODUCT(linear_backward_input, Out, f32, SmallTiles, true, false) \
+  PRODUCTS(linear_backward_input, Out, bf16, true, false)           \
+  PRODUCTS(linear_backward_input, Out, tf32, true, false)
 FOR_FLOATS(LINEAR)
 PRODUCT(linear_backward_weight, f32, f32, SmallTiles, false, false)
-PRODUCT(linear_backward_weight, f32, bf16, SmallTiles, false, false)
-PRODUCT(linear_backward_weight_large, f32, bf16, LargeTiles, false, false)
+PRODUCTS(linear_backward_weight, f32, bf16, false, false)
+PRODUCTS(linear_backward_weight, f32, tf32, false, false)
 KERNEL(sum_parts_f32, kSumThreads, View c, Parts parts) { sum_parts(c, parts); }
 
 #define LINEAR_BIAS(T) \

@@ -38,7 +38,7 @@ struct KeptColumns {
     constexpr int kChunk = Buffer::kChunk;
 #pragma unroll 1
     for (int i = threadIdx.x; i < Buffer::kChunks; i += kProductThreads) {
-      const int l = i / (Buffer::kWidth / kChunk), c = i % (Buffer::kWidth / kChunk) * kChunk;
+      const int l = Buffer::line(i), c = i % Buffer::kAcross * kChunk;
       const uint32_t keep = mask.word(first_row + k + l, (first + c) / 32 * 32) >> ((first + c) % 32);
       T *at = tile + l * Buffer::kPitch + c;
 #pragma unroll

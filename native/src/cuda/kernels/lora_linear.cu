@@ -533,7 +533,7 @@ class Adapters {
 /// c = x w + bias with the legs in one product.
 void launch_with_legs(CudaDevice &device, const std::string &name, const View &c, const View &x, const View &w,
                       bool w_along, const View &bias, bool accumulate, const LoraTable &table) {
-  const Cut cut = cut_product(c.rows(), c.cols(), x.cols(), dtype_size(x.dtype), true, w_along);
+  const Cut cut = cut_product(Gemm{c, x, true, w, w_along, bias, accumulate}, x.dtype != RL_F32);
   const int32_t add = accumulate;
   device.launch(kernel_name((name + cut.tiles).c_str(), {c.dtype, x.dtype}), cut.grid, c, x, w, bias, add, table);
 }
@@ -545,6 +545,11 @@ void launch_legs(CudaDevice &device, const std::string &name, const View &c, con
   launch_with_legs(device, name, c, nothing, nothing, w_along, View{}, true, table);
 }
 
+/// Whether the base product is asked of what has no legs: cuBLASLt, or tensor cores for f32.
+bool base_apart(const CudaDevice &device, const View &x) {
+  return device.options().gemm == Options::Gemm::cublaslt || (x.dtype == RL_F32 && device.options().tf32);
+}
+
 }  // namespace
 
 void lora_linear(Device &device, View y, View x, const Weight &weight, View bias, const Lora *loras, int32_t count) {
@@ -552,9 +557,9 @@ void lora_linear(Device &device, View y, View x, const Weight &weight, View bias
   Adapters adapters(d, loras, count, x, weight.k, false);
   if (adapters.none()) return linear(device, y, x, weight, bias, false);
   adapters.prepare();
-  const bool codes = nf4_for_product(weight, x.rows(), kNf4ForwardRows);
-  const View w = codes ? View{} : matrix_of(weight);
-  if (codes || takes_few_rows(x, w)) {
+  const bool apart = base_apart(d, x) || nf4_for_product(weight, x.rows(), kNf4ForwardRows);
+  const View w = apart ? View{} : matrix_of(weight);
+  if (apart || takes_few_rows(x, w)) {
     linear(device, y, x, weight, bias, false);
     launch_legs(d, "lora_linear", y, x, true, adapters.table());
   } else {
@@ -572,7 +577,7 @@ void lora_linear_backward(Device &device, View gradX, View gradY, View x, const 
   }
   LoraGradients gradients(d, adapters.entries(), adapters.ranges(), weight.k, x.dtype);
   adapters.prepare();
-  if (gradX && nf4_for_product(weight, gradY.rows(), kNf4BackwardRows)) {
+  if (gradX && (base_apart(d, gradY) || nf4_for_product(weight, gradY.rows(), kNf4BackwardRows))) {
     linear_backward_input(device, gradX, gradY, weight, false);
     launch_legs(d, "lora_linear_backward_input", gradX, gradY, false, adapters.table());
   } else if (gradX) {
