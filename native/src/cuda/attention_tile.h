@@ -117,13 +117,14 @@ struct WarpTile<float, kTiles, N, kSums> {
   }
 };
 
-/// s += x y^T: x are the warp's rows in shared memory, y the N rows of the other side, both of D columns.
-template <int D, int kTiles, int N>
+/// s += x y^T: x are the warp's rows in shared memory, y the N rows of the other side, both of D columns. kUnroll: steps of 16
+/// columns that are unrolled on tensor cores; fewer take fewer registers.
+template <int D, int kUnroll = D / 16, int kTiles, int N>
 DEVICE void multiply_rows(WarpTile<bf16, kTiles, N> &s, const bf16 *x, const bf16 *y) {
   constexpr int kPitch = D + 8;
   const bf16 *a_lane = x + lane() % 16 * kPitch + lane() / 16 * 8;
   const bf16 *b_lane = y + (lane() / 16 * 8 + lane() % 8) * kPitch + lane() / 8 % 2 * 8;
-#pragma unroll
+#pragma unroll kUnroll
   for (int k = 0; k < D; k += 16) {
     uint32_t a[kTiles][4];
 #pragma unroll
@@ -170,7 +171,7 @@ DEVICE void multiply_columns(WarpSums<bf16, kTiles, D> &o, const WarpTile<bf16, 
   }
 }
 
-template <int D, int kTiles, int N>
+template <int D, int kUnroll = 1, int kTiles, int N>
 DEVICE void multiply_rows(WarpTile<float, kTiles, N> &s, const float *x, const float *y) {
   constexpr int kPitch = D + 4;
 #pragma unroll 1  // all of it would spill registers

@@ -2,19 +2,14 @@
 // Each of those must be found, by a report or by wrong numbers; without that, a clean run of the other tests would mean nothing.
 #include <gtest/gtest.h>
 
-#include <bit>
 #include <cmath>
 #include <cstring>
-#include <regex>
 #include <string>
 #include <vector>
 
 #include "cuda/cuda_weight.h"
 #include "emulator/checker.h"
-#include "emulator/driver.h"
-#include "emulator/libraries.h"
-#include "emulator/ptx/ptx_images.h"
-#include "emulator/ptx/ptx_machine.h"
+#include "mutant.h"
 
 namespace rl::emulator {
 
@@ -25,9 +20,6 @@ namespace {
 using Words = std::vector<uint32_t>;
 const cuda::Driver &driver = emulated_driver(ptx::ptx_machine(80));
 
-uint32_t bits(float x) { return std::bit_cast<uint32_t>(x); }
-float number(uint32_t x) { return std::bit_cast<float>(x); }
-uint16_t bf16(float x) { return static_cast<uint16_t>((bits(x) + 0x7fff + (bits(x) >> 16 & 1)) >> 16); }
 uint32_t pair(float low, float high) { return static_cast<uint32_t>(bf16(high)) << 16 | bf16(low); }
 
 // ---- instructions: each lane has %a, %b, %c and leaves %d; %f0.. and %r0.., %h0.., %p0.., %w0.. are free
@@ -297,72 +289,11 @@ TEST(Interpreter, NamesWhatItDoesNotKnow) {
 
 // ---- real kernels, and what is made of them
 
-/// In the body of kernel `entry` the match number `which` of a pattern becomes something else; all matches if it is negative.
-std::string mutated(const std::string &text, const std::string &entry, const std::string &pattern,
-                    const std::string &by, int which) {
-  const size_t begin = text.find(".entry " + entry + "("), end = text.find("\n}", begin);
-  std::string body = text.substr(begin, end - begin), out;
-  const std::regex regex(pattern);
-  auto at = body.cbegin();
-  int n = 0, changed = 0;
-  for (std::sregex_iterator i(body.begin(), body.end(), regex), none; i != none; ++i, ++n) {
-    if (which >= 0 && n != which) continue;
-    out.append(at, body.cbegin() + i->position());
-    out += i->format(by);
-    at = body.cbegin() + i->position() + i->length();
-    changed++;
-  }
-  out.append(at, body.cend());
-  EXPECT_GT(changed, 0) << "the kernel has no " << pattern;
-  return text.substr(0, begin) + out + text.substr(end);
-}
-
-/// Runs kernels of mutated PTX through the backend's own host code.
-class Mutant {
- public:
-  Mutant(const std::string &file, const std::string &entry, const std::string &pattern, const std::string &by,
-         int which) {
-    cuda::KernelImages images = ptx::ptx_images();
-    for (auto &image : images) {
-      if (file != image.file || pattern.empty()) continue;
-      text_ = mutated(static_cast<const char *>(image.data), entry, pattern, by, which);
-      image.data = text_.c_str();
-    }
-    device_ = std::make_unique<cuda::CudaDevice>(cuda::ops, driver, images, 0, emulated_libraries());
-  }
-  cuda::CudaDevice &device() { return *device_; }
-
-  View tensor(int32_t dtype, std::vector<int64_t> shape, const void *values) {
-    View v;
-    v.dtype = dtype;
-    v.rank = static_cast<int32_t>(shape.size());
-    std::copy(shape.begin(), shape.end(), v.shape);
-    v.stride[0] = shape.size() > 1 ? shape[1] : 1;
-    const int64_t bytes = v.elements() * dtype_size(dtype);
-    v.data = device_->allocate(bytes);
-    if (values) device_->copy_from_host(v.data, values, bytes);
-    return v;
-  }
-
- private:
-  std::string text_;
-  std::unique_ptr<cuda::CudaDevice> device_;
-};
-
-struct Mutation {
-  const char *name, *file, *entry, *pattern, *by;
-  int which;
-  const char *finds;  // the report's kind; empty: wrong numbers
-};
-void PrintTo(const Mutation &m, std::ostream *out) { *out << m.name; }
-
-float value(size_t i) { return static_cast<float>((i * 2654435761u >> 7) % 17) / 8 - 1; }  // exact in bf16
-
 constexpr int64_t kM = 70, kN = 72, kK = 104;  // edges in all directions, rows of 16 bytes
 
 /// y = x w' (or grad x = grad y w) by the mutant; an empty text, "wrong numbers", or the report.
 std::string linear_says(const Mutation &m) {
-  Mutant mutant(m.file, m.entry, m.pattern, m.by, m.which);
+  Mutant mutant(m, {m.entry});
   const bool backward = std::string(m.entry).find("backward") != std::string::npos;
   const int64_t k = backward ? kN : kK, n = backward ? kK : kN;
   std::vector<uint16_t> x(static_cast<size_t>(kM * k)), w(static_cast<size_t>(kN * kK));
@@ -398,7 +329,7 @@ std::string linear_says(const Mutation &m) {
 /// y = rms_norm(x) by the mutant.
 std::string norm_says(const Mutation &m) {
   constexpr int64_t rows = 3, columns = 301;
-  Mutant mutant(m.file, m.entry, m.pattern, m.by, m.which);
+  Mutant mutant(m, {m.entry});
   std::vector<float> x(rows * columns), w(columns, 1.0f);
   for (size_t i = 0; i < x.size(); i++) x[i] = value(i);
   std::vector<uint16_t> y(x.size()), bx(x.size());

@@ -27,7 +27,7 @@ RL_ANYWHERE constexpr AttentionTiles by_queries_tiles(int size, int D) {
   return {size, D, D <= 96 ? 2 : 1, D <= 128 ? 32 : 16};
 }
 /// Whether gradK and gradV are made by different blocks.
-RL_ANYWHERE constexpr bool splits(int size, int D) { return size == 2 && D > 128; }
+RL_ANYWHERE constexpr bool splits(int D) { return D > 128; }
 constexpr int kStatisticsLanes = 8, kStatisticsRows = kAttentionThreads / kStatisticsLanes;
 }  // namespace
 
@@ -119,7 +119,10 @@ DEVICE void backward_by_keys(const AttentionBackward &x) {
   const int mine = s.first + warp() * kCut.warp_rows(), last = mine + kCut.warp_rows() - 1;
   T *ownKeys = keys + warp() * kCut.warp_rows() * kPitch, *ownValues = values + warp() * kCut.warp_rows() * kPitch;
   WarpSums<T, kCut.tiles, D> sumK, sumV;
-  using Scores = WarpTile<T, kCut.tiles, kQueries>;
+  // Two tiles of rows and two sums of 64 columns leave registers for the scores of 16 queries at a time.
+  constexpr bool kTight = sizeof(T) == 2 && kCut.tiles == 2 && D >= 64;
+  constexpr int kPart = kTight ? 16 : kQueries, kUnroll = kTight ? 2 : D / 16;
+  using Scores = WarpTile<T, kCut.tiles, kPart>;
   const float scale = x.scale * kLog2e;
   int buffer = 0;
   auto advance = [&](int &query, int &g) {
@@ -134,30 +137,33 @@ DEVICE void backward_by_keys(const AttentionBackward &x) {
     int nextQuery = query, nextG = g;
     advance(nextQuery, nextG);
     if (nextG < group) load(nextQuery, kvHead * group + nextG, buffer ^ 1);
-    if (query + kQueries <= mine || query - last >= x.window) continue;  // no query that sees this warp's keys
-
-    const T *q = queries + buffer * kQueries * kPitch, *gradO = grads + buffer * kQueries * kPitch;
-    auto statistics = [&](int column) { return reinterpret_cast<const float2 *>(q + column * kPitch + D); };
-    Scores p;
-    multiply_rows<D>(p, ownKeys, q);
-#pragma unroll
-    for (int j = 0; j < Scores::kColumns; j++) {
-      const float lse = statistics(p.column(j))->x;
-#pragma unroll
-      for (int i = 0; i < Scores::kRows; i++) p.at(i, j) = exp2_approx(p.at(i, j) * scale - lse);
-    }
-    if (query < last || query + kQueries - 1 - mine >= x.window) mask<true>(p, query - mine, x.window, 0.0f);
-    if constexpr (kGradV) multiply_columns<D>(sumV, p, gradO, aside);
-    if constexpr (kGradK) {
-      Scores ds;
-      multiply_rows<D>(ds, ownValues, gradO);
+#pragma unroll 1
+    for (int part = 0; part < kQueries; part += kPart) {
+      const int first = query + part;
+      if (first + kPart <= mine || first - last >= x.window) continue;
+      const T *q = queries + (buffer * kQueries + part) * kPitch, *gradO = grads + (buffer * kQueries + part) * kPitch;
+      auto statistics = [&](int column) { return reinterpret_cast<const float2 *>(q + column * kPitch + D); };
+      Scores p;
+      multiply_rows<D, kUnroll>(p, ownKeys, q);
 #pragma unroll
       for (int j = 0; j < Scores::kColumns; j++) {
-        const float delta = statistics(p.column(j))->y;
+        const float lse = statistics(p.column(j))->x;
 #pragma unroll
-        for (int i = 0; i < Scores::kRows; i++) ds.at(i, j) = p.at(i, j) * (ds.at(i, j) - delta);
+        for (int i = 0; i < Scores::kRows; i++) p.at(i, j) = exp2_approx(p.at(i, j) * scale - lse);
       }
-      multiply_columns<D>(sumK, ds, q, aside);
+      if (first < last || first + kPart - 1 - mine >= x.window) mask<true>(p, first - mine, x.window, 0.0f);
+      if constexpr (kGradV) multiply_columns<D>(sumV, p, gradO, aside);
+      if constexpr (kGradK) {
+        Scores ds;
+        multiply_rows<D, kUnroll>(ds, ownValues, gradO);
+#pragma unroll
+        for (int j = 0; j < Scores::kColumns; j++) {
+          const float delta = statistics(p.column(j))->y;
+#pragma unroll
+          for (int i = 0; i < Scores::kRows; i++) ds.at(i, j) = p.at(i, j) * (ds.at(i, j) - delta);
+        }
+        multiply_columns<D>(sumK, ds, q, aside);
+      }
     }
   }
 
@@ -241,7 +247,7 @@ FOR_FLOATS(ATTENTION_STATISTICS)
 
 #define ATTENTION_BACKWARD(T, D)                                                            \
   KERNEL(attention_backward_by_keys_##T##_##D, kAttentionThreads, AttentionBackward x) {    \
-    if constexpr (!splits(sizeof(T), D)) {                                                  \
+    if constexpr (!splits(D)) {                                                             \
       backward_by_keys<T, D, true, true>(x);                                                \
     } else if (blockIdx.y == 0) {                                                           \
       backward_by_keys<T, D, true, false>(x);                                               \
@@ -280,10 +286,9 @@ void attention_backward(Device &device, View gradQ, View gradK, View gradV, View
            Grid{ceil_div(q.rows(), kStatisticsRows), q.shape[1], kAttentionThreads}, x);
   const int D = padded_head(q.dtype, q.shape[2]), size = static_cast<int>(dtype_size(q.dtype));
   const AttentionTiles keys = by_keys_tiles(size, D), queries = by_queries_tiles(size, D);
-  g.launch(attention_kernel("attention_backward_by_keys", q.dtype, D),
-           Grid{attention_blocks(keys, k, cuSeqlens) * k.shape[1], splits(size, D) ? 2 : 1, kAttentionThreads,
-                keys.shared(2)},
-           x);
+  g.launch(
+      attention_kernel("attention_backward_by_keys", q.dtype, D),
+      Grid{attention_blocks(keys, k, cuSeqlens) * k.shape[1], splits(D) ? 2 : 1, kAttentionThreads, keys.shared(2)}, x);
   g.launch(attention_kernel("attention_backward_by_queries", q.dtype, D),
            Grid{attention_blocks(queries, q, cuSeqlens) * q.shape[1], 1, kAttentionThreads, queries.shared(2)}, x);
 }
