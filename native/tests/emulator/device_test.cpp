@@ -53,7 +53,7 @@ TEST(CudaDevice, ReadingWhatNobodyWroteIsAnErrorWithALine) {
   Tensor x({3, 8}), w({8}, Floats(8, 1.0f)), y({3, 8});
   RL_CHECK(rl_rms_norm(y, x, w, 1e-5f));
   expect_error(rl_device_synchronize(device()), RL_INTERNAL,
-               {"CUDA_ERROR_LAUNCH_FAILED", "rms_norm_f32_f32: uninitialised at rms_norm.cu:", "thread"});
+               {"CUDA_ERROR_LAUNCH_FAILED", "rms_norm_f32_f32: uninitialised at elementwise.h:", "thread"});
 }
 
 TEST(CudaDevice, DescribesItself) {

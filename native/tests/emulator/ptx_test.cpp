@@ -401,7 +401,7 @@ INSTANTIATE_TEST_SUITE_P(
         Mutation{"shuffle_of_half_a_warp", NORM, "(shfl[^;]*, )%r\\d+;", "$0165535;", 0, "divergent-warp"},
         Mutation{"lost_barrier_of_a_sum", NORM, "bar\\.sync\\s+0;", "", 1, "race"},
         Mutation{"barrier_of_some", NORM, "bar\\.sync\\s+0;",
-                 "{ .reg .pred q; .reg .b32 u; mov.u32 u, %tid.x; setp.lt.u32 q, u, 64; @q bar.sync 0; }", 0,
+                 "{ .reg .pred q; .reg .b32 u; mov.u32 u, %tid.x; setp.lt.u32 q, u, 32; @q bar.sync 0; }", 0,
                  "divergent-barrier"},
         Mutation{"rounding_towards_zero", NORM, "cvt\\.rn\\.bf16\\.f32", "cvt.rz.bf16.f32", -1, ""},
         Mutation{"lost_guard", FORWARD, "(or\\.pred[^;]*;\\s*)@%p\\d+ bra\\s+\\S+;", "$1", -1, "out-of-bounds"}),

@@ -154,7 +154,8 @@ DEVICE uint4 keep_eight(const uint4 &x, uint32_t bits) {
 template <int kTiles, int kDown>
 DEVICE void down(const LoraTable &table, int32_t groups) {
   constexpr int kRanks = 8 * kTiles;
-  SHARED(float, sums, [kParts][kRows][kRanks]);
+  constexpr int kPitch = kRanks + (kRanks % 32 == 0 ? 8 : 0);  // pairs of four rows meet no bank twice
+  SHARED(float, sums, [kParts][kRows][kPitch]);
   SHARED(int, range_of, [kTiles]);
   SHARED(int, first_rank, [kTiles]);
   SHARED(const uint32_t *, mask_of, [kTiles]);
@@ -252,13 +253,15 @@ DEVICE void down(const LoraTable &table, int32_t groups) {
 #pragma unroll
     for (int q = 0; q < kTiles; q++) {
 #pragma unroll
-      for (int r = 0; r < 4; r++) {
-        sums[warp()][lane() / 4 + r / 2 * 8][q * 8 + lane() % 4 * 2 + r % 2] = total[down][q][r];
+      for (int r = 0; r < 4; r += 2) {
+        store_vector(reinterpret_cast<float2 *>(&sums[warp()][lane() / 4 + r / 2 * 8][q * 8 + lane() % 4 * 2]),
+                     make_float2(total[down][q][r], total[down][q][r + 1]));
       }
     }
     __syncthreads();
     for (int i = threadIdx.x; i < kRows * count * 8; i += kThreads) {
-      const int row = i / (count * 8), c = i % (count * 8);
+      // 16 columns are half of a warp's: with the row after the next they meet no bank twice.
+      const int l = i / (count * 8), row = (l & ~3) | (l & 1) << 1 | (l >> 1 & 1), c = i % (count * 8);
       const LoraRange &range = table.ranges[range_of[c / 8]];
       const LoraEntry &e = table.entries[run.entry[range_of[c / 8]]];
       const int rank = first_rank[c / 8] + c % 8;
