@@ -83,8 +83,13 @@ RL_API rl_status rl_device_close(rl_device device);
 RL_API rl_status rl_device_describe(char *text, int64_t capacity, rl_device device);
 /* Waits until all queued work is done. */
 RL_API rl_status rl_device_synchronize(rl_device device);
-/* Bytes: live buffers and weights now, the highest they were, and what the allocator holds from the system. */
+/*
+ * Bytes: live buffers and weights now; the highest they were, on a GPU with what ops needed beside them; and what the allocator
+ * holds from the system.
+ */
 RL_API rl_status rl_device_memory(int64_t *in_use, int64_t *peak, int64_t *reserved, rl_device device);
+/* Bytes of the device's own memory: free now, for anyone, and all. Both 0 where it works in the process's memory (cpu). */
+RL_API rl_status rl_device_capacity(int64_t *free, int64_t *total, rl_device device);
 /* From now on the highest is counted from what is live now: to measure one step. */
 RL_API rl_status rl_device_reset_peak(rl_device device);
 /* Gives cached free blocks back to the system. */

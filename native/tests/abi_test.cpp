@@ -74,6 +74,7 @@ TEST(Devices, CloseTakesBuffersAndWeightsAlong) {
   expect_error(rl_device_reset_peak(d), RL_INVALID_HANDLE, {"closed"});
   int64_t x;
   expect_error(rl_device_memory(&x, &x, &x, d), RL_INVALID_HANDLE, {"closed"});
+  expect_error(rl_device_capacity(&x, &x, d), RL_INVALID_HANDLE, {"closed"});
   char text[9];
   expect_error(rl_device_describe(text, 9, d), RL_INVALID_HANDLE, {"closed"});
 }
@@ -160,6 +161,11 @@ TEST(Memory, IsAccounted) {
   memory();
   EXPECT_EQ(reserved, in_use);
   expect_error(rl_device_memory(nullptr, &peak, &reserved, d), RL_INVALID_ARGUMENT, {"device_memory", "null"});
+  int64_t free = -1, total = -1;
+  RL_CHECK(rl_device_capacity(&free, &total, d));
+  EXPECT_EQ(free, 0) << "the CPU's memory is the process's";
+  EXPECT_EQ(total, 0);
+  expect_error(rl_device_capacity(&free, nullptr, d), RL_INVALID_ARGUMENT, {"device_capacity", "null"});
   RL_CHECK(rl_device_close(d));
 }
 

@@ -64,6 +64,15 @@ rl_status rl_device_memory(int64_t *in_use, int64_t *peak, int64_t *reserved, rl
   });
 }
 
+rl_status rl_device_capacity(int64_t *free, int64_t *total, rl_device device) {
+  return guard("device_capacity", [&] {
+    RL_REQUIRE(free && total, "free, total: expected places for two numbers, found null");
+    auto d = find_device(device);
+    std::lock_guard lock(d->mutex);
+    d->capacity(*free, *total);
+  });
+}
+
 rl_status rl_device_reset_peak(rl_device device) {
   return guard("device_reset_peak", [&] {
     auto d = find_device(device);

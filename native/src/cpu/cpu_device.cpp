@@ -120,6 +120,8 @@ void CpuDevice::memory(int64_t &in_use, int64_t &peak, int64_t &reserved) {
   reserved = reserved_;
 }
 
+void CpuDevice::capacity(int64_t &free, int64_t &total) { free = total = 0; }
+
 void CpuDevice::begin_op() {
   release_scratch(0);
   // OpenMP keeps the number per calling thread, and Java may call from any of its own.

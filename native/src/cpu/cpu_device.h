@@ -27,6 +27,7 @@ class CpuDevice final : public Device {
   void synchronize() override {}
   std::string describe() override;
   void memory(int64_t &in_use, int64_t &peak, int64_t &reserved) override;
+  void capacity(int64_t &free, int64_t &total) override;
   void reset_peak() override { peak_ = in_use_; }
   void begin_op() override;
 

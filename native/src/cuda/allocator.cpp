@@ -32,10 +32,8 @@ void *Allocator::allocate(int64_t bytes, bool counted) {
     driver_.check(result, "cuMemAlloc");
     reserved_ += size;
   }
-  if (counted) {
-    in_use_ += size;
-    if (in_use_ > peak_) peak_ = in_use_;
-  }
+  (counted ? in_use_ : scratch_) += size;
+  if (in_use_ + scratch_ > peak_) peak_ = in_use_ + scratch_;
   if (driver_.lent) driver_.lent(block, static_cast<size_t>(bytes), stream_);
   return reinterpret_cast<void *>(block);
 }
@@ -43,7 +41,7 @@ void *Allocator::allocate(int64_t bytes, bool counted) {
 void Allocator::release(void *memory, int64_t bytes, bool counted) noexcept {
   const int64_t size = rounded(bytes);
   const CUdeviceptr block = reinterpret_cast<CUdeviceptr>(memory);
-  if (counted) in_use_ -= size;
+  (counted ? in_use_ : scratch_) -= size;
   if (driver_.lent) driver_.lent(block, 0, stream_);
   try {
     free_[size].push_back(block);

@@ -16,7 +16,7 @@ class Allocator {
   Allocator(const Allocator &) = delete;
   Allocator &operator=(const Allocator &) = delete;
 
-  /// 256-byte aligned, uninitialised; throws RL_OUT_OF_MEMORY. `counted`: part of in_use() and peak().
+  /// 256-byte aligned, uninitialised; throws RL_OUT_OF_MEMORY. `counted`: part of in_use(); peak() knows of the others, too.
   void *allocate(int64_t bytes, bool counted);
   void release(void *memory, int64_t bytes, bool counted) noexcept;
   /// Gives back to the driver what nobody uses. The stream must be idle: cuMemFree waits for it anyway.
@@ -24,7 +24,7 @@ class Allocator {
 
   int64_t in_use() const { return in_use_; }
   int64_t peak() const { return peak_; }
-  void reset_peak() { peak_ = in_use_; }
+  void reset_peak() { peak_ = in_use_ + scratch_; }
   int64_t reserved() const { return reserved_; }
 
  private:
@@ -33,7 +33,7 @@ class Allocator {
   const Driver &driver_;
   CUstream stream_;
   std::map<int64_t, std::vector<CUdeviceptr>> free_;  // by rounded size
-  int64_t in_use_ = 0, peak_ = 0, reserved_ = 0;
+  int64_t in_use_ = 0, scratch_ = 0, peak_ = 0, reserved_ = 0;
 };
 
 }  // namespace rl::cuda

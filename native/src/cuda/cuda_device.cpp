@@ -153,6 +153,14 @@ void CudaDevice::memory(int64_t &in_use, int64_t &peak, int64_t &reserved) {
   reserved = allocator_->reserved();
 }
 
+void CudaDevice::capacity(int64_t &free, int64_t &total) {
+  enter();
+  size_t now = 0, all = 0;
+  driver_.check(driver_.cuMemGetInfo(&now, &all), "cuMemGetInfo");
+  free = static_cast<int64_t>(now);
+  total = static_cast<int64_t>(all);
+}
+
 void CudaDevice::begin_op() {
   enter();
   release_scratch();

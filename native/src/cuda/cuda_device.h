@@ -60,6 +60,7 @@ class CudaDevice final : public Device {
   void synchronize() override;
   std::string describe() override;
   void memory(int64_t &in_use, int64_t &peak, int64_t &reserved) override;
+  void capacity(int64_t &free, int64_t &total) override;
   void reset_peak() override { allocator_->reset_peak(); }
   void begin_op() override;
 

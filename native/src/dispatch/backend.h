@@ -85,6 +85,7 @@ class Device {
   virtual void synchronize() = 0;
   virtual std::string describe() = 0;
   virtual void memory(int64_t &in_use, int64_t &peak, int64_t &reserved) = 0;
+  virtual void capacity(int64_t &free, int64_t &total) = 0;
   virtual void reset_peak() = 0;
   /// Called with the mutex held before each op: thread settings, scratch memory of the op before given back.
   virtual void begin_op() = 0;

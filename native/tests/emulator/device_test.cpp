@@ -48,6 +48,34 @@ TEST(CudaDevice, KeepsFreedMemoryUntilTrimmed) {
   expect_error(rl_buffer_alloc(&huge, device(), int64_t{1} << 40), RL_OUT_OF_MEMORY, {"cannot allocate"});
 }
 
+TEST(CudaDevice, KnowsItsOwnMemory) {
+  int64_t before = 0, total = 0, now = 0, same = 0;
+  RL_CHECK(rl_device_trim(device()));
+  RL_CHECK(rl_device_capacity(&before, &total, device()));
+  EXPECT_GT(before, 0);
+  EXPECT_LE(before, total);
+  {
+    Tensor x({1 << 20});
+    RL_CHECK(rl_device_capacity(&now, &same, device()));
+    if (std::string(backend()) != "cuda") {  // a real one serves others, too
+      EXPECT_EQ(now, before - (4 << 20));
+    }
+    EXPECT_EQ(same, total);
+  }
+  RL_CHECK(rl_device_trim(device()));
+}
+
+TEST(CudaDevice, PeakHasTheScratchOfOps) {
+  if (std::string(backend()) == "cuda") return;   // few parts there where a GPU is small
+  constexpr int64_t rows = 2048, n = 64, k = 64;  // the weight's gradient is cut into parts, which are scratch
+  Tensor x({rows, k}, Floats(rows * k, 1)), gradY({rows, n}, Floats(rows * n, 1)), gradW({n, k}, Floats(n * k));
+  int64_t in_use = 0, peak = 0, reserved = 0;
+  RL_CHECK(rl_device_reset_peak(device()));
+  RL_CHECK(rl_linear_backward_weight(gradW, nullptr, gradY, x));
+  RL_CHECK(rl_device_memory(&in_use, &peak, &reserved, device()));
+  EXPECT_GE(peak, in_use + 2 * n * k * 4);
+}
+
 TEST(CudaDevice, ReadingWhatNobodyWroteIsAnErrorWithALine) {
   if (std::string(backend()) != "emulated-checked") return;  // the plain emulator does not look
   Tensor x({3, 8}), w({8}, Floats(8, 1.0f)), y({3, 8});

@@ -165,13 +165,13 @@ final class PlanCommand implements Callable<Integer> {
     Output.line(
         String.format(
             Locale.ROOT,
-            "memory   about %s: weights %s, training state %s, a step's activations %s, the process %s; free are %s",
+            "memory   about %s: weights %s, training state %s, a step's activations %s%s; free are %s",
             bytes(plan.memory()),
             bytes(plan.weights()),
             bytes(plan.state()),
             bytes(plan.transients()),
-            bytes(plan.process()),
-            bytes(plan.available())));
+            plan.process() == 0 ? "" : ", the process " + bytes(plan.process()),
+            bytes(plan.available()) + (plan.process() == 0 ? " of the GPU's own" : "")));
     Output.line(
         String.format(
             Locale.ROOT,

@@ -48,9 +48,7 @@ public final class Planner {
       DType dtype,
       List<RowLength> rows,
       Devices devices) {
-    long now = Machine.resident();
-    long available = Machine.available() + now;
-    long process = now + GROWTH;
+    Room room = room(devices);
     List<RowLength> longest =
         rows.stream()
             .sorted(Comparator.comparingInt(Planner::tokens).reversed())
@@ -72,9 +70,26 @@ public final class Planner {
         whole.layers(),
         whole.vocabSize(),
         average / most,
-        process,
-        available,
+        room.process(),
+        room.available(),
         Trainer.steps(config, rows.size()));
+  }
+
+  /**
+   * Where tensors go.
+   *
+   * @param process bytes that the Java process takes of it
+   * @param available bytes that are free there for this process and its tensors
+   */
+  private record Room(long process, long available) {}
+
+  /** A GPU's own memory; else the machine's, which the process shares. */
+  private static Room room(Devices devices) {
+    long now = Machine.resident();
+    Room machine = new Room(now + GROWTH, Machine.available() + now);
+    try (Device device = devices.open()) {
+      return device.capacity().map(gpu -> new Room(0, gpu.free())).orElse(machine);
+    }
   }
 
   private static int tokens(RowLength row) {

@@ -7,8 +7,9 @@ package org.rlhf4j.plan;
  * @param state bytes that stay between steps beside it: adapters, gradients, moments
  * @param transients bytes beyond those at their highest: a step's activations, or what loading
  *     passes through
- * @param process bytes of the Java process itself, data included
- * @param available bytes that the machine has free
+ * @param process bytes of the Java process itself, data included; 0 on a GPU, whose memory it is
+ *     not in
+ * @param available bytes that the device has free: the GPU's own memory, or the machine's
  * @param secondsPerStep on this machine, for rows of average length
  * @param steps of the whole run
  */
@@ -20,7 +21,7 @@ public record RunPlan(
     long available,
     double secondsPerStep,
     long steps) {
-  /** Peak of resident memory. */
+  /** Peak of the device's memory; on the CPU that of the resident process. */
   public long memory() {
     return weights + state + transients + process;
   }

@@ -2,6 +2,7 @@ package org.rlhf4j.tensor;
 
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.Optional;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.rlhf4j.bindings.Native;
@@ -99,7 +100,10 @@ public final class Device implements AutoCloseable {
     Native.check(Rlhf4j.rl_device_synchronize(handle));
   }
 
-  /** Bytes of live buffers and weights, the highest they were, and what is held from the system. */
+  /**
+   * Bytes of live buffers and weights, the highest they were (on a GPU with what ops needed beside
+   * them), and what is held from the system.
+   */
   public record Memory(long inUse, long peak, long reserved) {}
 
   public Memory memory() {
@@ -112,6 +116,21 @@ public final class Device implements AutoCloseable {
         inUse.get(ValueLayout.JAVA_LONG, 0),
         peak.get(ValueLayout.JAVA_LONG, 0),
         reserved.get(ValueLayout.JAVA_LONG, 0));
+  }
+
+  /** Bytes of a device's own memory: free now, for anyone, and all. */
+  public record Capacity(long free, long total) {}
+
+  /** Empty where the device works in the process's memory, as the CPU does. */
+  public Optional<Capacity> capacity() {
+    Frame f = Frame.begin();
+    MemorySegment free = f.take(8);
+    MemorySegment total = f.take(8);
+    Native.check(Rlhf4j.rl_device_capacity(free, total, handle));
+    long all = total.get(ValueLayout.JAVA_LONG, 0);
+    return all == 0
+        ? Optional.empty()
+        : Optional.of(new Capacity(free.get(ValueLayout.JAVA_LONG, 0), all));
   }
 
   /** From now on {@link Memory#peak} counts from what is live now: to measure one step. */

@@ -16,6 +16,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.rlhf4j.checkpoint.SafetensorsFile;
+import org.rlhf4j.tensor.Device;
 import org.rlhf4j.testing.Close;
 import org.rlhf4j.testing.Golden;
 import org.rlhf4j.testing.TestDevice;
@@ -70,6 +71,28 @@ class DevicesAgreeTest {
     Path cpu = run("replay", "cpu", "--dtype", "f32", "quantization=nf4-double");
     Path gpu = run("replay", other, "--dtype", "f32", "quantization=nf4-double");
     same(cpu.resolve("metrics.jsonl"), gpu.resolve("metrics.jsonl"), new Tolerance(1e-5, 1e-3));
+  }
+
+  /** A plan compares with the memory that tensors will be in, and what they take is the same. */
+  @Test
+  void plan() throws IOException {
+    JsonNode cpu = plan("cpu");
+    JsonNode gpu = plan(other);
+    try (Device device = Device.named(other, 2)) {
+      long total = device.capacity().orElseThrow().total();
+      assertTrue(gpu.get("available").asLong() <= total, gpu::toString);
+    }
+    assertEquals(0, gpu.get("process").asLong(), "the process is not in the GPU's memory");
+    assertTrue(cpu.get("process").asLong() > 0, cpu::toString);
+    long weights = cpu.get("weights").asLong();
+    assertEquals(weights, gpu.get("weights").asLong(), 0.1 * weights);
+  }
+
+  private JsonNode plan(String device) throws IOException {
+    List<Object> line = new ArrayList<>(TrainingRuns.of("sft", work, work.resolve("plan")));
+    line.add(0, "plan");
+    line.addAll(List.of("--dtype", "f32"));
+    return Ran.json(TrainingRuns.on(device, line).toArray()).get("memory");
   }
 
   private Path run(String stage, String device, Object... more) throws IOException {

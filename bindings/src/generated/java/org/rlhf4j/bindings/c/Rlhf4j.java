@@ -641,6 +641,68 @@ public class Rlhf4j extends Rlhf4j$shared {
         }
     }
 
+    private static class rl_device_capacity {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Rlhf4j.C_INT,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_LONG
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("rl_device_capacity").orElseThrow(() -> new UnsatisfiedLinkError("unresolved symbol: rl_device_capacity"));
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * rl_status rl_device_capacity(int64_t *free, int64_t *total, rl_device device)
+     * }
+     */
+    public static FunctionDescriptor rl_device_capacity$descriptor() {
+        return rl_device_capacity.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * rl_status rl_device_capacity(int64_t *free, int64_t *total, rl_device device)
+     * }
+     */
+    public static MethodHandle rl_device_capacity$handle() {
+        return rl_device_capacity.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * rl_status rl_device_capacity(int64_t *free, int64_t *total, rl_device device)
+     * }
+     */
+    public static MemorySegment rl_device_capacity$address() {
+        return rl_device_capacity.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * rl_status rl_device_capacity(int64_t *free, int64_t *total, rl_device device)
+     * }
+     */
+    public static int rl_device_capacity(MemorySegment free, MemorySegment total, long device) {
+        var mh$ = rl_device_capacity.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rl_device_capacity", free, total, device);
+            }
+            return (int)mh$.invokeExact(free, total, device);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class rl_device_reset_peak {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             Rlhf4j.C_INT,
@@ -4044,7 +4106,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_LOSS_POLICY = (int)0L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_LOSS_POLICY = 0
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_LOSS_POLICY = 0
      * }
      */
     public static int RL_PPO_LOSS_POLICY() {
@@ -4053,7 +4115,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_LOSS_VALUE = (int)1L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_LOSS_VALUE = 1
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_LOSS_VALUE = 1
      * }
      */
     public static int RL_PPO_LOSS_VALUE() {
@@ -4062,7 +4124,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_LOSS_TOTAL = (int)2L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_LOSS_TOTAL = 2
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_LOSS_TOTAL = 2
      * }
      */
     public static int RL_PPO_LOSS_TOTAL() {
@@ -4071,7 +4133,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_POLICY_CLIPFRAC = (int)3L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_POLICY_CLIPFRAC = 3
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_POLICY_CLIPFRAC = 3
      * }
      */
     public static int RL_PPO_POLICY_CLIPFRAC() {
@@ -4080,7 +4142,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_CLIPFRAC = (int)4L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_VALUE_CLIPFRAC = 4
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_VALUE_CLIPFRAC = 4
      * }
      */
     public static int RL_PPO_VALUE_CLIPFRAC() {
@@ -4089,7 +4151,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_APPROXKL = (int)5L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_APPROXKL = 5
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_APPROXKL = 5
      * }
      */
     public static int RL_PPO_APPROXKL() {
@@ -4098,7 +4160,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_POLICYKL = (int)6L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_POLICYKL = 6
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_POLICYKL = 6
      * }
      */
     public static int RL_PPO_POLICYKL() {
@@ -4107,7 +4169,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RATIO_MEAN = (int)7L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_RATIO_MEAN = 7
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_RATIO_MEAN = 7
      * }
      */
     public static int RL_PPO_RATIO_MEAN() {
@@ -4116,7 +4178,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_SKIPPED = (int)8L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_SKIPPED = 8
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_SKIPPED = 8
      * }
      */
     public static int RL_PPO_SKIPPED() {
@@ -4125,7 +4187,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_ERROR = (int)9L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_VALUE_ERROR = 9
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_VALUE_ERROR = 9
      * }
      */
     public static int RL_PPO_VALUE_ERROR() {
@@ -4134,7 +4196,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RETURNS_MEAN = (int)10L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_RETURNS_MEAN = 10
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_RETURNS_MEAN = 10
      * }
      */
     public static int RL_PPO_RETURNS_MEAN() {
@@ -4143,7 +4205,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RETURNS_VAR = (int)11L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_RETURNS_VAR = 11
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_RETURNS_VAR = 11
      * }
      */
     public static int RL_PPO_RETURNS_VAR() {
@@ -4152,7 +4214,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_MEAN = (int)12L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_VALUE_MEAN = 12
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_VALUE_MEAN = 12
      * }
      */
     public static int RL_PPO_VALUE_MEAN() {
@@ -4161,7 +4223,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_ADVANTAGES_MEAN = (int)13L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_ADVANTAGES_MEAN = 13
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_ADVANTAGES_MEAN = 13
      * }
      */
     public static int RL_PPO_ADVANTAGES_MEAN() {
@@ -4170,7 +4232,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RATIO_MAX = (int)14L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_RATIO_MAX = 14
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_RATIO_MAX = 14
      * }
      */
     public static int RL_PPO_RATIO_MAX() {
@@ -4179,7 +4241,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_ENTROPY = (int)15L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_ENTROPY = 15
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_ENTROPY = 15
      * }
      */
     public static int RL_PPO_ENTROPY() {
@@ -4188,7 +4250,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_STATS = (int)16L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:417:1).RL_PPO_STATS = 16
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_STATS = 16
      * }
      */
     public static int RL_PPO_STATS() {
