@@ -155,6 +155,9 @@ inline Cut cut_product(const Gemm &gemm, bool tensor_cores) {
   return large.grid.blocks >= 96 ? large : cut("", SmallTiles{});
 }
 
+/// Whether the options give a product of these activations to tensor cores as TF32.
+inline bool takes_tf32(const CudaDevice &device, const View &a) { return a.dtype == RL_F32 && device.options().tf32; }
+
 /// From so many multiply-adds on a library takes a product. A model: a GPU does them in some 4 us (an H100 in bf16), which is what
 /// a launch takes; below it a library gains little, and our tiles keep a row's bits whatever the number of rows. To be measured.
 constexpr double kLibraryProduct = 1 << 30;
@@ -167,7 +170,7 @@ inline void launch_product(CudaDevice &device, const std::string &name, const Vi
   if ((always || gemm.multiply_adds() >= kLibraryProduct) && device.multiply_by_library(gemm, always)) {
     return;
   }
-  const bool tf32 = a.dtype == RL_F32 && device.options().tf32;
+  const bool tf32 = takes_tf32(device, a);
   const Cut cut = cut_product(gemm, a.dtype != RL_F32 || tf32);
   const Parts parts{cut.parts > 1 ? device.scratch<float>(cut.parts * c.elements()) : nullptr, cut.parts, cut.depth};
   const int32_t add = accumulate;

@@ -101,4 +101,9 @@ class Mutant {
   std::unique_ptr<cuda::CudaDevice> device_;
 };
 
+/// `found`: what running the mutant of m gave, "wrong numbers" or the report.
+inline void expect_found(const Mutation &m, const std::string &found) {
+  EXPECT_NE(found.find(*m.finds ? m.finds : "wrong numbers"), std::string::npos) << "found: " << found;
+}
+
 }  // namespace rl::emulator

@@ -550,7 +550,7 @@ void launch_legs(CudaDevice &device, const std::string &name, const View &c, con
 
 /// Whether the base product is asked of what has no legs: cuBLASLt, or tensor cores for f32.
 bool base_apart(const CudaDevice &device, const View &x) {
-  return device.options().gemm == Options::Gemm::cublaslt || (x.dtype == RL_F32 && device.options().tf32);
+  return device.options().gemm == Options::Gemm::cublaslt || takes_tf32(device, x);
 }
 
 }  // namespace
