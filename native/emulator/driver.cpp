@@ -11,6 +11,8 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "emulator/driver.h"
 #include "emulator/machine.h"
@@ -18,8 +20,13 @@
 #include "emulator/report.h"
 
 // The handles of cuda.h are pointers to these.
+struct CUgraph_st {
+  std::vector<std::function<CUresult()>> tasks;
+};
+struct CUgraphExec_st : CUgraph_st {};
 struct CUstream_st {
   std::deque<std::function<CUresult()>> queue;
+  CUgraph_st *captured = nullptr;  // where work goes instead while a graph is made
 };
 struct CUevent_st {
   CUstream_st *stream = nullptr;  // where it was recorded last; waiting for it works off all of that queue
@@ -39,9 +46,18 @@ using Lock = std::lock_guard<std::recursive_mutex>;
 /// for goes so far here: tests want to go on after the others.
 CUresult broken = CUDA_SUCCESS;
 
+void queue(CUstream_st *stream, std::function<CUresult()> task) {
+  if (stream->captured) {
+    stream->captured->tasks.push_back(std::move(task));
+  } else {
+    stream->queue.push_back(std::move(task));
+  }
+}
+
 uint8_t *address(CUdeviceptr p) { return reinterpret_cast<uint8_t *>(p); }
 
 CUresult work_off(CUstream_st *stream) {
+  if (stream->captured) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;  // nobody can wait for it
   const GlobalMemoryOpen open;
   CUresult result = CUDA_SUCCESS;
   while (!stream->queue.empty()) {
@@ -151,6 +167,9 @@ CUresult CUDAAPI cuGetErrorName(CUresult error, const char **name) {
     case CUDA_ERROR_INVALID_PTX:
       *name = "CUDA_ERROR_INVALID_PTX";
       return CUDA_SUCCESS;
+    case CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED:
+      *name = "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED";
+      return CUDA_SUCCESS;
     case CUDA_ERROR_LAUNCH_FAILED:
       *name = "CUDA_ERROR_LAUNCH_FAILED";
       return CUDA_SUCCESS;
@@ -233,18 +252,18 @@ CUresult CUDAAPI cuMemFreeHost(void *block) {
 CUresult CUDAAPI cuMemcpyHtoDAsync(CUdeviceptr dst, const void *src, size_t bytes, CUstream stream) {
   launches.count("copy to device");
   const Lock lock(mutex);
-  stream->queue.push_back([=] { return copy(address(dst), src, bytes, true, false); });
+  queue(stream, [=] { return copy(address(dst), src, bytes, true, false); });
   return CUDA_SUCCESS;
 }
 CUresult CUDAAPI cuMemcpyDtoHAsync(void *dst, CUdeviceptr src, size_t bytes, CUstream stream) {
   launches.count("copy to host");
   const Lock lock(mutex);
-  stream->queue.push_back([=] { return copy(dst, address(src), bytes, false, true); });
+  queue(stream, [=] { return copy(dst, address(src), bytes, false, true); });
   return CUDA_SUCCESS;
 }
 CUresult CUDAAPI cuMemcpyDtoDAsync(CUdeviceptr dst, CUdeviceptr src, size_t bytes, CUstream stream) {
   const Lock lock(mutex);
-  stream->queue.push_back([=] { return copy(address(dst), address(src), bytes, true, true); });
+  queue(stream, [=] { return copy(address(dst), address(src), bytes, true, true); });
   return CUDA_SUCCESS;
 }
 
@@ -280,6 +299,37 @@ CUresult CUDAAPI cuEventRecord(CUevent event, CUstream stream) {
 CUresult CUDAAPI cuEventSynchronize(CUevent event) {
   const Lock lock(mutex);
   return event->stream ? work_off(event->stream) : CUDA_SUCCESS;
+}
+
+CUresult CUDAAPI cuStreamBeginCapture(CUstream stream, CUstreamCaptureMode) {
+  const Lock lock(mutex);
+  if (stream->captured) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+  stream->captured = new CUgraph_st;
+  return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuStreamEndCapture(CUstream stream, CUgraph *graph) {
+  const Lock lock(mutex);
+  *graph = std::exchange(stream->captured, nullptr);
+  return *graph ? CUDA_SUCCESS : CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+}
+CUresult CUDAAPI cuGraphInstantiateWithFlags(CUgraphExec *executable, CUgraph graph, unsigned long long) {
+  *executable = new CUgraphExec_st{*graph};
+  return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuGraphDestroy(CUgraph graph) {
+  delete graph;
+  return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuGraphLaunch(CUgraphExec graph, CUstream stream) {
+  const Lock lock(mutex);
+  if (broken != CUDA_SUCCESS) return broken;
+  launches.count("graph");
+  for (const auto &task : graph->tasks) queue(stream, task);
+  return CUDA_SUCCESS;
+}
+CUresult CUDAAPI cuGraphExecDestroy(CUgraphExec graph) {
+  delete graph;  // what was launched has its own copy of the tasks
+  return CUDA_SUCCESS;
 }
 
 CUresult CUDAAPI cuModuleLoadData(CUmodule *module, const void *image) {
@@ -319,13 +369,13 @@ CUresult CUDAAPI cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, u
     const char *value = static_cast<const char *>(values[i]);
     launch.values.emplace_back(value, value + sizes[i]);
   }
-  stream->queue.push_back([launch]() mutable { return run_kernel(launch); });
+  queue(stream, [launch]() mutable { return run_kernel(launch); });
   return CUDA_SUCCESS;
 }
 
 void lent(CUdeviceptr block, size_t bytes, CUstream stream) {
   const Lock lock(mutex);
-  stream->queue.push_back([=] {
+  queue(stream, [=] {
     machine->lend(address(block), bytes);
     return CUDA_SUCCESS;
   });
@@ -337,7 +387,7 @@ const char *report() { return last_report.c_str(); }
 
 void enqueue(CUstream stream, const std::string &name, std::function<void(Machine &)> work) {
   const Lock lock(mutex);
-  stream->queue.push_back([name, work] {
+  queue(stream, [name, work] {
     begin_report(name);
     work(*machine);
     if (!has_errors()) return CUDA_SUCCESS;

@@ -34,7 +34,7 @@ extern "C" {
 #endif
 
 /* Raised with every change of a declaration below; the Java side refuses a library with another number. */
-#define RL_ABI_VERSION 3
+#define RL_ABI_VERSION 4
 
 typedef enum rl_status {
   RL_OK = 0,
@@ -51,6 +51,7 @@ typedef enum rl_dtype { RL_F32 = 0, RL_BF16 = 1, RL_F16 = 2, RL_I32 = 3, RL_U8 =
 typedef uint64_t rl_device;
 typedef uint64_t rl_buffer;
 typedef uint64_t rl_weight;
+typedef uint64_t rl_recording;
 
 #define RL_MAX_RANK 4
 
@@ -108,6 +109,26 @@ RL_API rl_status rl_copy_to_host(void *dst, const rl_tensor *src, int64_t bytes)
 RL_API rl_status rl_copy(const rl_tensor *y, const rl_tensor *x);
 /* y[...] = value, any dtype; i32 and u8 take whole numbers that they can hold. */
 RL_API rl_status rl_fill(const rl_tensor *y, double value);
+
+/* ---- recordings: a run of ops that is queued as one ---------------------------------------------------------------- */
+
+/*
+ * What the calling thread calls on the device from begin to end is noted instead of done, and each launch then does all of it,
+ * in that order and with the same tensors (a CUDA graph): for a step that is repeated many times and whose ops are short, such
+ * as the decoding of one token. What changes from launch to launch lies in tensors that are filled in between.
+ *   - Ops are checked as they are noted. Buffers allocated in between must be freed before the end: their memory stays with the
+ *     recording, and its contents do not survive. Buffers and weights of before must be alive at each launch.
+ *   - In between, whatever needs the device to have worked is RL_INVALID_ARGUMENT: copies from and to the host, synchronize,
+ *     packing weights; so is every op and allocation of another thread.
+ * can_record: 0 where each op is done at once anyway (cpu), or recordings were turned off; begin is RL_UNSUPPORTED there.
+ * end with recording null drops what was noted.
+ */
+RL_API rl_status rl_device_can_record(int32_t *can_record, rl_device device);
+RL_API rl_status rl_recording_begin(rl_device device);
+RL_API rl_status rl_recording_end(rl_recording *recording, rl_device device);
+RL_API rl_status rl_recording_launch(rl_recording recording);
+/* Its memory goes back to the device. */
+RL_API rl_status rl_recording_free(rl_recording recording);
 
 /* ---- elementwise, norms, rows ------------------------------------------------------------------------------------ */
 

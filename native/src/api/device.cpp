@@ -96,6 +96,7 @@ rl_status rl_buffer_alloc(rl_buffer *buffer, rl_device device, int64_t bytes) {
     auto d = find_device(device);
     std::lock_guard lock(d->mutex);
     find_device(device);  // not closed while we waited
+    d->require_thread();
     void *data = d->allocate(bytes);
     try {
       *buffer = register_buffer({d, data, bytes});

@@ -24,6 +24,27 @@ const char *suffix(int32_t dtype) {
 
 }  // namespace
 
+/// A CUDA graph, and the memory that its ops allocate.
+class CudaRecording final : public Recording {
+ public:
+  CudaRecording(CudaDevice &device, CUgraphExec graph, Allocator::Blocks blocks)
+      : device_(device), graph_(graph), blocks_(std::move(blocks)) {}
+  ~CudaRecording() override {
+    device_.enter();
+    device_.driver_.cuGraphExecDestroy(graph_);
+    // A launch may still be under way: whoever gets the blocks comes after it in the stream.
+    device_.allocator_->take_back(std::move(blocks_));
+  }
+  void launch() override {
+    device_.driver_.check(device_.driver_.cuGraphLaunch(graph_, device_.stream_), "cuGraphLaunch");
+  }
+
+ private:
+  CudaDevice &device_;
+  CUgraphExec graph_;
+  Allocator::Blocks blocks_;
+};
+
 std::string kernel_name(const char *kernel, std::initializer_list<int32_t> dtypes) {
   std::string name = kernel;
   for (int32_t dtype : dtypes) name += suffix(dtype);
@@ -96,15 +117,20 @@ void CudaDevice::release(void *memory, int64_t bytes) noexcept {
 }
 
 void CudaDevice::trim() noexcept {
+  if (noting) return;
   enter();
   release_scratch();
   driver_.cuStreamSynchronize(stream_);
   allocator_->free_cached();
 }
 
-void CudaDevice::copy_from_host(void *dst, const void *src, int64_t bytes) { staging_->to_device(dst, src, bytes); }
+void CudaDevice::copy_from_host(void *dst, const void *src, int64_t bytes) {
+  not_while_recording();
+  staging_->to_device(dst, src, bytes);
+}
 
 void CudaDevice::copy_to_host(void *dst, const void *src, int64_t bytes) {
+  not_while_recording();
   staging_->to_host(dst, src, bytes);
   raise_fault(true);
 }
@@ -116,15 +142,20 @@ void CudaDevice::copy_on_device(void *dst, const void *src, int64_t bytes) {
                 "cuMemcpyDtoDAsync");
 }
 
-std::unique_ptr<Weight> CudaDevice::pack(View w, bool) { return std::make_unique<CudaWeight>(*this, w, true); }
+std::unique_ptr<Weight> CudaDevice::pack(View w, bool) {
+  not_while_recording();
+  return std::make_unique<CudaWeight>(*this, w, true);
+}
 
 std::unique_ptr<Weight> CudaDevice::pack_nf4(const Nf4 *parts, int32_t count, int32_t dtype) {
+  not_while_recording();
   return std::make_unique<CudaWeight>(*this, parts, count, dtype);
 }
 
 std::unique_ptr<Weight> CudaDevice::view(View w) { return std::make_unique<CudaWeight>(*this, w, false); }
 
 void CudaDevice::synchronize() {
+  not_while_recording();
   enter();
   driver_.check(driver_.cuStreamSynchronize(stream_), "cuStreamSynchronize");
   raise_fault(true);
@@ -164,6 +195,39 @@ void CudaDevice::capacity(int64_t &free, int64_t &total) {
 void CudaDevice::begin_op() {
   enter();
   release_scratch();
+}
+
+void CudaDevice::not_while_recording() const {
+  if (noting) fail(RL_INVALID_ARGUMENT, "expected a device that does not record: nothing is done until the launch");
+}
+
+void CudaDevice::begin_recording() {
+  begin_op();
+  if (!can_record()) {
+    fail(RL_UNSUPPORTED, "recordings are turned off by RLHF4J_CUDA_GRAPHS=0 or RLHF4J_CUDA_BLOCKING=1");
+  }
+  // Relaxed: an op that runs for the first time may load its kernel, and memory is allocated; neither is part of the graph.
+  driver_.check(driver_.cuStreamBeginCapture(stream_, CU_STREAM_CAPTURE_MODE_RELAXED), "cuStreamBeginCapture");
+  allocator_->begin_recording();
+}
+
+std::unique_ptr<Recording> CudaDevice::end_recording(bool keep) {
+  begin_op();
+  CUgraph graph = nullptr;
+  CUgraphExec executable = nullptr;
+  CUresult result = driver_.cuStreamEndCapture(stream_, &graph);
+  Allocator::Pool pool = allocator_->end_recording();
+  keep = keep && pool.lent == 0;
+  if (result == CUDA_SUCCESS && keep) result = driver_.cuGraphInstantiateWithFlags(&executable, graph, 0);
+  if (graph) driver_.cuGraphDestroy(graph);
+  if (executable) return std::make_unique<CudaRecording>(*this, executable, std::move(pool.blocks));
+  allocator_->take_back(std::move(pool.blocks));
+  if (pool.lent > 0) {
+    fail(RL_INVALID_ARGUMENT, "expected every buffer that was allocated in between to be freed, found %zu that are not",
+         pool.lent);
+  }
+  driver_.check(result, "recording");
+  return nullptr;
 }
 
 void *CudaDevice::scratch_bytes(int64_t bytes) {

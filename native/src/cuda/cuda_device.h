@@ -63,6 +63,10 @@ class CudaDevice final : public Device {
   void capacity(int64_t &free, int64_t &total) override;
   void reset_peak() override { allocator_->reset_peak(); }
   void begin_op() override;
+  /// Not with RLHF4J_CUDA_BLOCKING, which is to name the op that fails.
+  bool can_record() override { return options_.graphs && !options_.blocking; }
+  void begin_recording() override;
+  std::unique_ptr<Recording> end_recording(bool keep) override;
 
   /// Queues a kernel: its parameters are the arguments, by value and in order. Nothing happens if the grid is empty.
   template <class... P>
@@ -89,7 +93,9 @@ class CudaDevice final : public Device {
   int multiprocessors() const { return multiprocessors_; }
 
  private:
+  friend class CudaRecording;
   void enter() noexcept;
+  void not_while_recording() const;
   void launch_raw(const std::string &kernel, const Grid &grid, void **values, const size_t *sizes, size_t count);
   CUfunction function(const std::string &kernel, const size_t *sizes, size_t count);
   void *scratch_bytes(int64_t bytes);

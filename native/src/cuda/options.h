@@ -8,6 +8,8 @@ namespace rl::cuda {
 struct Options {
   /// RLHF4J_CUDA_BLOCKING=1: wait after each launch, so that an error names its op.
   bool blocking;
+  /// RLHF4J_CUDA_GRAPHS=0: recordings are turned off.
+  bool graphs;
   /// RLHF4J_CUDA_TF32=1: products of f32 matrices by tensor cores, which keep ten bits of a factor.
   bool tf32;
   /// RLHF4J_CUDA_GEMM=own|cublaslt|auto: who multiplies matrices. auto: cuBLASLt the large ones, where it is found.

@@ -1,6 +1,8 @@
 #include "cuda/staging.h"
 
+#include <algorithm>
 #include <cstring>
+#include <optional>
 
 namespace rl::cuda {
 
@@ -20,46 +22,53 @@ Staging::~Staging() {
   }
 }
 
-Staging::Buffer &Staging::next() {
-  turn_ ^= 1;
-  return buffers_[turn_];
+Staging::Place Staging::place(int64_t bytes) {
+  if (buffers_[turn_].used == kBytes) {
+    turn_ ^= 1;
+    driver_.check(driver_.cuEventSynchronize(buffers_[turn_].done), "cuEventSynchronize");
+    buffers_[turn_].used = 0;
+  }
+  Buffer &buffer = buffers_[turn_];
+  const Place place = {buffer, buffer.memory + buffer.used, std::min(bytes, kBytes - buffer.used)};
+  buffer.used = std::min(kBytes, (buffer.used + place.bytes + 63) / 64 * 64);
+  return place;
+}
+
+void Staging::queued(const Place &place) {
+  driver_.check(driver_.cuEventRecord(place.buffer.done, stream_), "cuEventRecord");
 }
 
 void Staging::to_device(void *dst, const void *src, int64_t bytes) {
-  for (int64_t at = 0; at < bytes; at += kBytes) {
-    const size_t part = static_cast<size_t>(bytes - at < kBytes ? bytes - at : kBytes);
-    Buffer &buffer = next();
-    driver_.check(driver_.cuEventSynchronize(buffer.done), "cuEventSynchronize");
-    std::memcpy(buffer.memory, static_cast<const char *>(src) + at, part);
-    driver_.check(driver_.cuMemcpyHtoDAsync(reinterpret_cast<CUdeviceptr>(dst) + static_cast<size_t>(at), buffer.memory,
-                                            part, stream_),
+  for (int64_t at = 0; at < bytes;) {
+    const Place part = place(bytes - at);
+    std::memcpy(part.memory, static_cast<const char *>(src) + at, static_cast<size_t>(part.bytes));
+    driver_.check(driver_.cuMemcpyHtoDAsync(reinterpret_cast<CUdeviceptr>(dst) + static_cast<size_t>(at), part.memory,
+                                            static_cast<size_t>(part.bytes), stream_),
                   "cuMemcpyHtoDAsync");
-    driver_.check(driver_.cuEventRecord(buffer.done, stream_), "cuEventRecord");
+    queued(part);
+    at += part.bytes;
   }
 }
 
 void Staging::to_host(void *dst, const void *src, int64_t bytes) {
-  // Piece i is queued before piece i - 1 is waited for.
-  Buffer *before = nullptr;
-  size_t before_size = 0;
+  // Piece i, which lies in the other buffer, is queued before piece i - 1 is waited for.
+  std::optional<Place> before;
   int64_t before_at = 0;
   auto finish = [&] {
     if (!before) return;
-    driver_.check(driver_.cuEventSynchronize(before->done), "cuEventSynchronize");
-    std::memcpy(static_cast<char *>(dst) + before_at, before->memory, before_size);
+    driver_.check(driver_.cuEventSynchronize(before->buffer.done), "cuEventSynchronize");
+    std::memcpy(static_cast<char *>(dst) + before_at, before->memory, static_cast<size_t>(before->bytes));
   };
-  for (int64_t at = 0; at < bytes; at += kBytes) {
-    const size_t part = static_cast<size_t>(bytes - at < kBytes ? bytes - at : kBytes);
-    Buffer &buffer = next();
-    driver_.check(driver_.cuEventSynchronize(buffer.done), "cuEventSynchronize");
-    driver_.check(driver_.cuMemcpyDtoHAsync(buffer.memory, reinterpret_cast<CUdeviceptr>(src) + static_cast<size_t>(at),
-                                            part, stream_),
+  for (int64_t at = 0; at < bytes;) {
+    const Place part = place(bytes - at);
+    driver_.check(driver_.cuMemcpyDtoHAsync(part.memory, reinterpret_cast<CUdeviceptr>(src) + static_cast<size_t>(at),
+                                            static_cast<size_t>(part.bytes), stream_),
                   "cuMemcpyDtoHAsync");
-    driver_.check(driver_.cuEventRecord(buffer.done, stream_), "cuEventRecord");
+    queued(part);
     finish();
-    before = &buffer;
-    before_size = part;
+    before.emplace(part);
     before_at = at;
+    at += part.bytes;
   }
   finish();
 }

@@ -1,5 +1,6 @@
 // Copies between the host's pageable memory and the device, through two pinned buffers in turn: while one is being copied by
-// the GPU, the other is filled or emptied.
+// the GPU, the other is filled or emptied. Small copies lie side by side in a buffer, so that a step's many little inputs do not
+// wait for each other, nor the host for the device.
 #pragma once
 
 #include "cuda/driver.h"
@@ -22,9 +23,17 @@ class Staging {
   static constexpr int64_t kBytes = int64_t{4} << 20;
   struct Buffer {
     char *memory = nullptr;
+    int64_t used = 0;
     CUevent done = nullptr;  // recorded after the last copy that uses the buffer
   };
-  Buffer &next();
+  /// A place in a pinned buffer, for as much of `bytes` as fits there.
+  struct Place {
+    Buffer &buffer;
+    char *memory;
+    int64_t bytes;
+  };
+  Place place(int64_t bytes);
+  void queued(const Place &place);
 
   const Driver &driver_;
   CUstream stream_;

@@ -5,6 +5,8 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
+#include <unordered_set>
 
 #include "dispatch/error.h"
 #include "dispatch/view.h"
@@ -65,6 +67,20 @@ struct Ops {
 #undef RL_OP
 };
 
+/// The handles that an open recording has met, and whose it is.
+struct RecordedUses {
+  std::thread::id thread = std::this_thread::get_id();
+  std::unordered_set<rl_buffer> buffers;
+  std::unordered_set<rl_weight> weights;
+};
+
+/// Ops that are launched as one. Lives no longer than its device.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual void launch() = 0;
+};
+
 /// An open device. Its mutex serialises the calls on it and guards the lifetime of its buffers.
 class Device {
  public:
@@ -90,8 +106,22 @@ class Device {
   /// Called with the mutex held before each op: thread settings, scratch memory of the op before given back.
   virtual void begin_op() = 0;
 
+  virtual bool can_record() { return false; }
+  /// What is called from here on is noted instead of done. Not while another recording is open.
+  virtual void begin_recording() { fail(RL_UNSUPPORTED, "this device does each op at once and records none"); }
+  /// `keep`: else null comes back. The recording is over also where this throws.
+  virtual std::unique_ptr<Recording> end_recording(bool) { return nullptr; }
+
   const Ops &ops;
   std::mutex mutex;
+  std::unique_ptr<RecordedUses> noting;  // while a recording is open
+
+  /// Throws if a recording is open that is another thread's.
+  void require_thread() const {
+    if (noting && noting->thread != std::this_thread::get_id()) {
+      fail(RL_INVALID_ARGUMENT, "the device is recording what another thread calls");
+    }
+  }
 };
 
 /// Opens device `index` of a backend; null if the backend has no such device.

@@ -84,6 +84,7 @@ void Op::adopt(const char *name, const std::shared_ptr<Device> &device) {
   if (!device_) {
     device_ = device;
     lock_ = std::unique_lock(device_->mutex);
+    device_->require_thread();
     device_->begin_op();
   }
   RL_REQUIRE(device_ == device, "%s: expected a tensor of the same device as the first one, found another device's",
@@ -100,6 +101,7 @@ Arg Op::resolve(const char *name, const rl_tensor *tensor, bool output) {
   adopt(name, buffer.device);
   // Looked up again under the device's lock: nobody can free it from here on.
   if (!find_buffer(t.buffer, buffer)) fail(RL_INVALID_HANDLE, "%s: its buffer is closed or was never opened", name);
+  if (device_->noting) device_->noting->buffers.insert(t.buffer);
 
   const int64_t size = dtype_size(t.dtype);
   RL_REQUIRE(size > 0, "%s: expected a dtype of rl_dtype, found %d", name, t.dtype);
@@ -162,6 +164,10 @@ const Weight &Op::weight(const char *name, rl_weight handle) {
     fail(RL_INVALID_HANDLE, "%s: the buffer that the weight refers to is closed", name);
   }
   if (entry.viewed) remember(name, entry.view, false);
+  if (device_->noting) {
+    device_->noting->weights.insert(handle);
+    if (entry.viewed) device_->noting->buffers.insert(entry.viewed);
+  }
   return *entry.weight;  // alive while the device is locked
 }
 

@@ -69,6 +69,7 @@ struct Tables {
   Table<std::shared_ptr<Device>> devices;
   Table<Buffer> buffers;
   Table<WeightEntry> weights;
+  Table<RecordingEntry> recordings;
 };
 
 // Never destroyed: a process may end while threads of the JVM are still inside an op.
@@ -93,13 +94,20 @@ void close_device(rl_device handle) {
   std::lock_guard device_lock(device->mutex);
   std::vector<Buffer> old_buffers;
   std::vector<WeightEntry> old_weights;
+  std::vector<RecordingEntry> old_recordings;
+  if (device->noting) {
+    device->noting.reset();
+    device->end_recording(false);
+  }
   {
     std::lock_guard lock(tables.mutex);
     if (!tables.devices.find(handle)) fail(RL_INVALID_HANDLE, "device is closed or was never opened");
     old_buffers = tables.buffers.remove_if([&](const Buffer &b) { return b.device == device; });
     old_weights = tables.weights.remove_if([&](const WeightEntry &w) { return w.device == device; });
+    old_recordings = tables.recordings.remove_if([&](const RecordingEntry &r) { return r.device == device; });
     tables.devices.remove(handle);
   }
+  old_recordings.clear();
   old_weights.clear();
   for (Buffer &b : old_buffers) device->release(b.data, b.bytes);
   device->trim();
@@ -155,6 +163,56 @@ void free_weight(rl_weight handle) {
   std::lock_guard lock(tables.mutex);
   if (!tables.weights.find(handle)) fail(RL_INVALID_HANDLE, "weight is closed or was never opened");
   removed = tables.weights.remove(handle);
+}
+
+rl_recording register_recording(std::shared_ptr<Device> device, std::shared_ptr<Recording> recording,
+                                const RecordedUses &noted) {
+  RecordingEntry entry{std::move(device), std::move(recording), {}, {}};
+  std::lock_guard lock(tables.mutex);
+  for (rl_buffer b : noted.buffers) {
+    if (tables.buffers.find(b)) entry.buffers.push_back(b);
+  }
+  for (rl_weight w : noted.weights) {
+    if (tables.weights.find(w)) entry.weights.push_back(w);
+  }
+  return tables.recordings.add(std::move(entry));
+}
+
+static std::shared_ptr<Device> device_of_recording(rl_recording handle) {
+  std::lock_guard lock(tables.mutex);
+  const RecordingEntry *r = tables.recordings.find(handle);
+  if (!r) fail(RL_INVALID_HANDLE, "recording is closed or was never made");
+  return r->device;
+}
+
+void launch_recording(rl_recording handle) {
+  const std::shared_ptr<Device> device = device_of_recording(handle);
+  std::lock_guard device_lock(device->mutex);
+  std::shared_ptr<Recording> recording;
+  {
+    std::lock_guard lock(tables.mutex);
+    const RecordingEntry *r = tables.recordings.find(handle);
+    if (!r) fail(RL_INVALID_HANDLE, "recording is closed or was never made");
+    for (rl_buffer b : r->buffers) {
+      if (!tables.buffers.find(b)) fail(RL_INVALID_HANDLE, "a buffer that the recording uses was closed");
+    }
+    for (rl_weight w : r->weights) {
+      if (!tables.weights.find(w)) fail(RL_INVALID_HANDLE, "a weight that the recording uses was closed");
+    }
+    recording = r->recording;
+  }
+  if (device->noting) fail(RL_INVALID_ARGUMENT, "expected a device that does not record, found an open recording");
+  device->begin_op();
+  recording->launch();
+}
+
+void free_recording(rl_recording handle) {
+  const std::shared_ptr<Device> device = device_of_recording(handle);
+  std::lock_guard device_lock(device->mutex);
+  RecordingEntry removed;  // the last owner: its memory goes back under the device's mutex
+  std::lock_guard lock(tables.mutex);
+  if (!tables.recordings.find(handle)) fail(RL_INVALID_HANDLE, "recording is closed or was never made");
+  removed = tables.recordings.remove(handle);
 }
 
 }  // namespace rl

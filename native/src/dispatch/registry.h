@@ -1,7 +1,8 @@
-// Handles: numbers that name devices, buffers and weights. A closed handle is found out, never followed.
+// Handles: numbers that name devices, buffers, weights and recordings. A closed handle is found out, never followed.
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "dispatch/backend.h"
 
@@ -20,6 +21,13 @@ struct WeightEntry {
   View view;         // what it refers to there: outputs must not overlap it
 };
 
+struct RecordingEntry {
+  std::shared_ptr<Device> device;
+  std::shared_ptr<Recording> recording;
+  std::vector<rl_buffer> buffers;  // what it refers to, which must be alive at each launch
+  std::vector<rl_weight> weights;
+};
+
 rl_device register_device(std::shared_ptr<Device> device);
 std::shared_ptr<Device> find_device(rl_device handle);
 /// Removes the device with all of its buffers and weights.
@@ -36,5 +44,11 @@ std::shared_ptr<Device> device_of_weight(rl_weight handle);
 /// Only with the mutex of the weight's device held, under which the entry must die again: it may be the last owner.
 bool find_weight(rl_weight handle, WeightEntry &out);
 void free_weight(rl_weight handle);
+
+/// Of what `noted` has met, that which is still alive.
+rl_recording register_recording(std::shared_ptr<Device> device, std::shared_ptr<Recording> recording,
+                                const RecordedUses &noted);
+void launch_recording(rl_recording handle);
+void free_recording(rl_recording handle);
 
 }  // namespace rl

@@ -22,6 +22,11 @@ foreach(test IN LISTS cuda_tests)
   endforeach()
 endforeach()
 
+# What comes after single ops: without RLHF4J_CUDA_BLOCKING.
+foreach(kind emulated emulated-checked ptx80)
+  string(REPLACE "emulated-" "" name ${kind})
+  add_emulated_test(recording_test.${name} recording_test RLHF4J_TEST_DEVICE=${kind})
+endforeach()
 add_executable(device_test emulator/device_test.cpp)
 target_link_libraries(device_test PRIVATE rlhf4j_test_support)
 set_target_properties(device_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
@@ -111,5 +116,5 @@ add_emulated_test(linear_test.tf32-ptx90 linear_test RLHF4J_TEST_DEVICE=ptx90 RL
 
 # What native/build.sh --tests cuda builds, and no more.
 list(TRANSFORM cuda_tests APPEND _test)
-add_custom_target(cuda_tests DEPENDS ${cuda_tests} device_test checker_test ptx_test traffic_report ${cublaslt_tests} ${cudnn_tests} rlhf4j_cuda rlhf4j_emulated
+add_custom_target(cuda_tests DEPENDS ${cuda_tests} recording_test device_test checker_test ptx_test traffic_report ${cublaslt_tests} ${cudnn_tests} rlhf4j_cuda rlhf4j_emulated
                   rlhf4j_emulated-checked rlhf4j_ptx80 rlhf4j_ptx90)

@@ -131,10 +131,19 @@ public final class KvCache implements AutoCloseable {
     return new Step(this, scope.of(pages), scope.of(places), null, null);
   }
 
-  /** A step that appends one token to each sequence; {@code lengths[i]} tokens with it. */
-  public Step append(Scope scope, List<Sequence> sequences, int[] lengths) {
+  /**
+   * Where one token more of each sequence goes, on the host.
+   *
+   * @param pages [B], as in {@link Step}; {@code places} [B] and {@code tables} [B,width] too
+   * @param width pages of the longest sequence, or more: a power of two
+   */
+  public record Places(int[] pages, int[] places, int[] tables, int width) {}
+
+  /** Makes room for one token more in each sequence; {@code lengths[i]} tokens with it. */
+  public Places append(List<Sequence> sequences, int[] lengths) {
     int rows = lengths.length;
-    int width = (Arrays.stream(lengths).max().orElseThrow() + PAGE - 1) / PAGE;
+    int longest = (Arrays.stream(lengths).max().orElseThrow() + PAGE - 1) / PAGE;
+    int width = Integer.highestOneBit(2 * longest - 1);
     int[] pages = new int[rows];
     int[] places = new int[rows];
     int[] tables = new int[rows * width]; // beyond a sequence's end any page will do
@@ -146,12 +155,7 @@ public final class KvCache implements AutoCloseable {
       places[i] = last % PAGE;
       System.arraycopy(s.pages, 0, tables, i * width, last / PAGE + 1);
     }
-    return new Step(
-        this,
-        scope.of(pages),
-        scope.of(places),
-        scope.of(tables).reshape(rows, width),
-        scope.of(lengths));
+    return new Places(pages, places, tables, width);
   }
 
   private int take() {

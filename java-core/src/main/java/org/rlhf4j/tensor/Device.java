@@ -138,6 +138,14 @@ public final class Device implements AutoCloseable {
     Native.check(Rlhf4j.rl_device_reset_peak(handle));
   }
 
+  /** Whether {@link Recording}s can be made: on a GPU, unless they were turned off. */
+  public boolean canRecord() {
+    Frame f = Frame.begin();
+    MemorySegment can = f.take(4);
+    Native.check(Rlhf4j.rl_device_can_record(can, handle));
+    return can.get(ValueLayout.JAVA_INT, 0) != 0;
+  }
+
   /** Gives cached free memory back to the system. */
   public void trim() {
     Native.check(Rlhf4j.rl_device_trim(handle));

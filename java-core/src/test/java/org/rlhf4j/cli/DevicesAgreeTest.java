@@ -2,20 +2,24 @@ package org.rlhf4j.cli;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import static org.rlhf4j.cli.TrainingRuns.MODEL;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.rlhf4j.checkpoint.SafetensorsFile;
+import org.rlhf4j.nn.KvCache;
 import org.rlhf4j.tensor.Device;
 import org.rlhf4j.testing.Close;
 import org.rlhf4j.testing.Golden;
@@ -139,6 +143,35 @@ class DevicesAgreeTest {
         "--max-new-tokens",
         "8",
         sampling);
+  }
+
+  /**
+   * Sequences of different lengths that end at different times, decoded beyond a page of the cache:
+   * the same tokens, though most steps are launches of a recording with rows that nobody asked for.
+   */
+  @Test
+  void recordedDecoding() throws Exception {
+    int tokens = KvCache.PAGE + 6;
+    Path ids = work.resolve("ids.json");
+    Files.writeString(ids, "{\"input_ids\":[[5,6,7],[8],[9,10,11,12,13],[14,15],[16,17,18,19]]}");
+    Object[] line = {"--ids", ids, "--max-new-tokens", tokens, "--min-new-tokens", 3};
+    same("generate", new Tolerance(0, 0), line);
+
+    assumeTrue(other.startsWith("emulated"), "the emulated driver alone counts launches");
+    Path launches = work.resolve("launches");
+    List<Object> command =
+        List.of("generate", "--model", MODEL, "--dtype", "f32", "--device", other, "--json");
+    Process process =
+        ProcessTest.start(
+            work, Map.of("RLHF4J_EMULATOR_LAUNCHES", launches.toString()), command, line);
+    assertEquals(0, process.waitFor(), () -> TrainingRuns.text(work.resolve("err")));
+    int recorded =
+        TrainingRuns.text(launches)
+            .lines()
+            .filter(l -> l.endsWith(" graph"))
+            .mapToInt(l -> Integer.parseInt(l.split(" ")[0]))
+            .sum();
+    assertTrue(recorded > tokens / 2, () -> TrainingRuns.text(launches));
   }
 
   private record Tolerance(double absolute, double relative) {}

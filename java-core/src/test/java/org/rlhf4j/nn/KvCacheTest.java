@@ -90,7 +90,7 @@ class KvCacheTest {
                 List<KvCache.Sequence> one = List.of(cache.sequence());
                 cache.fill(scope, one, new int[] {8 * PAGE});
                 assertEquals(8, cache.pages(), "pages that were given back are used again");
-                cache.append(scope, one, new int[] {8 * PAGE + 1});
+                cache.append(one, new int[] {8 * PAGE + 1});
                 assertEquals(16, cache.pages());
               }
             });
@@ -110,9 +110,8 @@ class KvCacheTest {
                 KvCache.Sequence second = first.fork(tokens);
                 int[] tables =
                     cache
-                        .append(scope, List.of(first, second), new int[] {tokens + 1, tokens + 1})
-                        .tables()
-                        .toInts();
+                        .append(List.of(first, second), new int[] {tokens + 1, tokens + 1})
+                        .tables();
                 for (int i = 0; i < 3; i++) {
                   assertEquals(tables[i], tables[4 + i]);
                 }

@@ -23,10 +23,10 @@ public class Rlhf4j extends Rlhf4j$shared {
     static final SymbolLookup SYMBOL_LOOKUP = SymbolLookup.loaderLookup()
             .or(Linker.nativeLinker().defaultLookup());
 
-    private static final int RL_ABI_VERSION = (int)3L;
+    private static final int RL_ABI_VERSION = (int)4L;
     /**
      * {@snippet lang=c :
-     * #define RL_ABI_VERSION 3
+     * #define RL_ABI_VERSION 4
      * }
      */
     public static int RL_ABI_VERSION() {
@@ -158,6 +158,12 @@ public class Rlhf4j extends Rlhf4j$shared {
      * }
      */
     public static final OfLong rl_weight = Rlhf4j.C_LONG;
+    /**
+     * {@snippet lang=c :
+     * typedef uint64_t rl_recording
+     * }
+     */
+    public static final OfLong rl_recording = Rlhf4j.C_LONG;
 
     private static class rl_abi_version {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
@@ -1184,6 +1190,308 @@ public class Rlhf4j extends Rlhf4j$shared {
                 traceDowncall("rl_fill", y, value);
             }
             return (int)mh$.invokeExact(y, value);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class rl_device_can_record {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Rlhf4j.C_INT,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_LONG
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("rl_device_can_record").orElseThrow(() -> new UnsatisfiedLinkError("unresolved symbol: rl_device_can_record"));
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * rl_status rl_device_can_record(int32_t *can_record, rl_device device)
+     * }
+     */
+    public static FunctionDescriptor rl_device_can_record$descriptor() {
+        return rl_device_can_record.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * rl_status rl_device_can_record(int32_t *can_record, rl_device device)
+     * }
+     */
+    public static MethodHandle rl_device_can_record$handle() {
+        return rl_device_can_record.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * rl_status rl_device_can_record(int32_t *can_record, rl_device device)
+     * }
+     */
+    public static MemorySegment rl_device_can_record$address() {
+        return rl_device_can_record.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * rl_status rl_device_can_record(int32_t *can_record, rl_device device)
+     * }
+     */
+    public static int rl_device_can_record(MemorySegment can_record, long device) {
+        var mh$ = rl_device_can_record.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rl_device_can_record", can_record, device);
+            }
+            return (int)mh$.invokeExact(can_record, device);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class rl_recording_begin {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Rlhf4j.C_INT,
+            Rlhf4j.C_LONG
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("rl_recording_begin").orElseThrow(() -> new UnsatisfiedLinkError("unresolved symbol: rl_recording_begin"));
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * rl_status rl_recording_begin(rl_device device)
+     * }
+     */
+    public static FunctionDescriptor rl_recording_begin$descriptor() {
+        return rl_recording_begin.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * rl_status rl_recording_begin(rl_device device)
+     * }
+     */
+    public static MethodHandle rl_recording_begin$handle() {
+        return rl_recording_begin.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * rl_status rl_recording_begin(rl_device device)
+     * }
+     */
+    public static MemorySegment rl_recording_begin$address() {
+        return rl_recording_begin.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * rl_status rl_recording_begin(rl_device device)
+     * }
+     */
+    public static int rl_recording_begin(long device) {
+        var mh$ = rl_recording_begin.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rl_recording_begin", device);
+            }
+            return (int)mh$.invokeExact(device);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class rl_recording_end {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Rlhf4j.C_INT,
+            Rlhf4j.C_POINTER,
+            Rlhf4j.C_LONG
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("rl_recording_end").orElseThrow(() -> new UnsatisfiedLinkError("unresolved symbol: rl_recording_end"));
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * rl_status rl_recording_end(rl_recording *recording, rl_device device)
+     * }
+     */
+    public static FunctionDescriptor rl_recording_end$descriptor() {
+        return rl_recording_end.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * rl_status rl_recording_end(rl_recording *recording, rl_device device)
+     * }
+     */
+    public static MethodHandle rl_recording_end$handle() {
+        return rl_recording_end.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * rl_status rl_recording_end(rl_recording *recording, rl_device device)
+     * }
+     */
+    public static MemorySegment rl_recording_end$address() {
+        return rl_recording_end.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * rl_status rl_recording_end(rl_recording *recording, rl_device device)
+     * }
+     */
+    public static int rl_recording_end(MemorySegment recording, long device) {
+        var mh$ = rl_recording_end.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rl_recording_end", recording, device);
+            }
+            return (int)mh$.invokeExact(recording, device);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class rl_recording_launch {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Rlhf4j.C_INT,
+            Rlhf4j.C_LONG
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("rl_recording_launch").orElseThrow(() -> new UnsatisfiedLinkError("unresolved symbol: rl_recording_launch"));
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * rl_status rl_recording_launch(rl_recording recording)
+     * }
+     */
+    public static FunctionDescriptor rl_recording_launch$descriptor() {
+        return rl_recording_launch.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * rl_status rl_recording_launch(rl_recording recording)
+     * }
+     */
+    public static MethodHandle rl_recording_launch$handle() {
+        return rl_recording_launch.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * rl_status rl_recording_launch(rl_recording recording)
+     * }
+     */
+    public static MemorySegment rl_recording_launch$address() {
+        return rl_recording_launch.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * rl_status rl_recording_launch(rl_recording recording)
+     * }
+     */
+    public static int rl_recording_launch(long recording) {
+        var mh$ = rl_recording_launch.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rl_recording_launch", recording);
+            }
+            return (int)mh$.invokeExact(recording);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class rl_recording_free {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Rlhf4j.C_INT,
+            Rlhf4j.C_LONG
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("rl_recording_free").orElseThrow(() -> new UnsatisfiedLinkError("unresolved symbol: rl_recording_free"));
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * rl_status rl_recording_free(rl_recording recording)
+     * }
+     */
+    public static FunctionDescriptor rl_recording_free$descriptor() {
+        return rl_recording_free.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * rl_status rl_recording_free(rl_recording recording)
+     * }
+     */
+    public static MethodHandle rl_recording_free$handle() {
+        return rl_recording_free.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * rl_status rl_recording_free(rl_recording recording)
+     * }
+     */
+    public static MemorySegment rl_recording_free$address() {
+        return rl_recording_free.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * rl_status rl_recording_free(rl_recording recording)
+     * }
+     */
+    public static int rl_recording_free(long recording) {
+        var mh$ = rl_recording_free.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("rl_recording_free", recording);
+            }
+            return (int)mh$.invokeExact(recording);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
@@ -4106,7 +4414,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_LOSS_POLICY = (int)0L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_LOSS_POLICY = 0
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:443:1).RL_PPO_LOSS_POLICY = 0
      * }
      */
     public static int RL_PPO_LOSS_POLICY() {
@@ -4115,7 +4423,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_LOSS_VALUE = (int)1L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_LOSS_VALUE = 1
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:443:1).RL_PPO_LOSS_VALUE = 1
      * }
      */
     public static int RL_PPO_LOSS_VALUE() {
@@ -4124,7 +4432,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_LOSS_TOTAL = (int)2L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_LOSS_TOTAL = 2
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:443:1).RL_PPO_LOSS_TOTAL = 2
      * }
      */
     public static int RL_PPO_LOSS_TOTAL() {
@@ -4133,7 +4441,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_POLICY_CLIPFRAC = (int)3L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_POLICY_CLIPFRAC = 3
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:443:1).RL_PPO_POLICY_CLIPFRAC = 3
      * }
      */
     public static int RL_PPO_POLICY_CLIPFRAC() {
@@ -4142,7 +4450,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_CLIPFRAC = (int)4L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_VALUE_CLIPFRAC = 4
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:443:1).RL_PPO_VALUE_CLIPFRAC = 4
      * }
      */
     public static int RL_PPO_VALUE_CLIPFRAC() {
@@ -4151,7 +4459,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_APPROXKL = (int)5L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_APPROXKL = 5
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:443:1).RL_PPO_APPROXKL = 5
      * }
      */
     public static int RL_PPO_APPROXKL() {
@@ -4160,7 +4468,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_POLICYKL = (int)6L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_POLICYKL = 6
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:443:1).RL_PPO_POLICYKL = 6
      * }
      */
     public static int RL_PPO_POLICYKL() {
@@ -4169,7 +4477,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RATIO_MEAN = (int)7L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_RATIO_MEAN = 7
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:443:1).RL_PPO_RATIO_MEAN = 7
      * }
      */
     public static int RL_PPO_RATIO_MEAN() {
@@ -4178,7 +4486,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_SKIPPED = (int)8L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_SKIPPED = 8
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:443:1).RL_PPO_SKIPPED = 8
      * }
      */
     public static int RL_PPO_SKIPPED() {
@@ -4187,7 +4495,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_ERROR = (int)9L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_VALUE_ERROR = 9
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:443:1).RL_PPO_VALUE_ERROR = 9
      * }
      */
     public static int RL_PPO_VALUE_ERROR() {
@@ -4196,7 +4504,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RETURNS_MEAN = (int)10L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_RETURNS_MEAN = 10
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:443:1).RL_PPO_RETURNS_MEAN = 10
      * }
      */
     public static int RL_PPO_RETURNS_MEAN() {
@@ -4205,7 +4513,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RETURNS_VAR = (int)11L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_RETURNS_VAR = 11
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:443:1).RL_PPO_RETURNS_VAR = 11
      * }
      */
     public static int RL_PPO_RETURNS_VAR() {
@@ -4214,7 +4522,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_VALUE_MEAN = (int)12L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_VALUE_MEAN = 12
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:443:1).RL_PPO_VALUE_MEAN = 12
      * }
      */
     public static int RL_PPO_VALUE_MEAN() {
@@ -4223,7 +4531,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_ADVANTAGES_MEAN = (int)13L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_ADVANTAGES_MEAN = 13
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:443:1).RL_PPO_ADVANTAGES_MEAN = 13
      * }
      */
     public static int RL_PPO_ADVANTAGES_MEAN() {
@@ -4232,7 +4540,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_RATIO_MAX = (int)14L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_RATIO_MAX = 14
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:443:1).RL_PPO_RATIO_MAX = 14
      * }
      */
     public static int RL_PPO_RATIO_MAX() {
@@ -4241,7 +4549,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_ENTROPY = (int)15L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_ENTROPY = 15
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:443:1).RL_PPO_ENTROPY = 15
      * }
      */
     public static int RL_PPO_ENTROPY() {
@@ -4250,7 +4558,7 @@ public class Rlhf4j extends Rlhf4j$shared {
     private static final int RL_PPO_STATS = (int)16L;
     /**
      * {@snippet lang=c :
-     * enum enum (unnamed at ./../native/include/rlhf4j.h:422:1).RL_PPO_STATS = 16
+     * enum enum (unnamed at ./../native/include/rlhf4j.h:443:1).RL_PPO_STATS = 16
      * }
      */
     public static int RL_PPO_STATS() {
