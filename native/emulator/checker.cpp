@@ -231,6 +231,14 @@ void written(const void *p, size_t bytes) {
   for (size_t i = 0; i < bytes; i++) cells[i].flags |= kWritten;
 }
 
+void copied(const void *dst, const void *src, size_t bytes) {
+  if (!checked) return;
+  Cell *to = cell(dst);
+  const Cell *from = cell(src);
+  for (size_t i = 0; i < bytes; i++)
+    to[i].flags = static_cast<uint8_t>((to[i].flags & ~kWritten) | (from[i].flags & kWritten));
+}
+
 bool is_lent(const void *p, size_t bytes) {
   if (!checked) return true;
   const Cell *cells = cell(p);

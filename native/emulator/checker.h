@@ -29,6 +29,8 @@ void copy_ends(const void *dst, size_t bytes, const char *file, int line);
 void lend(const void *block, size_t bytes);
 /// The host wrote these bytes.
 void written(const void *p, size_t bytes);
+/// The device copied these bytes: what nobody wrote stays so.
+void copied(const void *dst, const void *src, size_t bytes);
 /// Whether the host may copy all of these bytes.
 bool is_lent(const void *p, size_t bytes);
 

@@ -88,7 +88,11 @@ CUresult copy(void *dst, const void *src, size_t bytes, bool check_dst, bool che
     return CUDA_ERROR_ILLEGAL_ADDRESS;
   }
   std::memcpy(dst, src, bytes);
-  if (check_dst) machine->written(dst, bytes);
+  if (check_dst && check_src) {
+    machine->copied(dst, src, bytes);
+  } else if (check_dst) {
+    machine->written(dst, bytes);
+  }
   return CUDA_SUCCESS;
 }
 

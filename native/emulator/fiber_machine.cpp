@@ -27,6 +27,7 @@ class FiberMachine final : public Machine {
   }
   void lend(const void *block, size_t bytes) override { checker::lend(block, bytes); }
   void written(const void *p, size_t bytes) override { checker::written(p, bytes); }
+  void copied(const void *dst, const void *src, size_t bytes) override { checker::copied(dst, src, bytes); }
   bool is_lent(const void *p, size_t bytes) const override { return checker::is_lent(p, bytes); }
 };
 

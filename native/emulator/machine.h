@@ -29,6 +29,7 @@ class Machine {
   // ---- which memory is whose, as in checker.h
   virtual void lend(const void *block, size_t bytes) = 0;
   virtual void written(const void *p, size_t bytes) = 0;
+  virtual void copied(const void *dst, const void *src, size_t bytes) = 0;
   virtual bool is_lent(const void *p, size_t bytes) const = 0;
 };
 

@@ -301,6 +301,7 @@ class PtxMachine final : public Machine {
   }
   void lend(const void *block, size_t bytes) override { global_blocks().lend(block, bytes); }
   void written(const void *, size_t) override {}
+  void copied(const void *, const void *, size_t) override {}
   bool is_lent(const void *p, size_t bytes) const override {
     return bytes == 0 || global_blocks().holds(reinterpret_cast<uint64_t>(p), bytes);
   }
