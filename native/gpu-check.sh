@@ -117,6 +117,7 @@ kernel_test() { # An error names its op.
   RLHF4J_CUDA_GEMM=${RLHF4J_CUDA_GEMM:-own} RLHF4J_TEST_DEVICE=$device RLHF4J_CUDA_BLOCKING=1 native $limited "$kit/tests/$1" "${@:2}"
 }
 own() { RLHF4J_CUDA_GEMM=own "$@"; }
+no_graphs() { RLHF4J_CUDA_GRAPHS=0 "$@"; }
 tf32() { RLHF4J_CUDA_TF32=1 "$@"; }
 cublaslt() { RLHF4J_CUDA_GEMM=cublaslt if_there "$@"; }
 cudnn() { RLHF4J_CUDA_ATTENTION=cudnn if_there "$@"; }
@@ -126,7 +127,7 @@ if_there() { # FUNCTION...: skipped where there is no such library
   if missing=$(grep -o 'there is no cu[A-Za-z]*' "$log" | head -n 1) && [[ $missing ]]; then echo "${missing#there is }" && exit 4; fi
   return $status
 }
-device_test() { RLHF4J_TEST_DEVICE=$device native $limited "$kit/tests/device_test"; }
+host_test() { RLHF4J_TEST_DEVICE=$device native $limited "$kit/tests/$1"; } # what comes after single ops
 junit() { # CLASS
   exec $limited "${java[@]}" -Drlhf4j.golden="$kit/golden" -Drlhf4j.golden.partial=true -Drlhf4j.test.device="$device" -cp "$kit/test-classes:$kit/jars/*" \
     org.junit.platform.console.ConsoleLauncher execute --select-class="$1" --disable-banner --details=tree --details-theme=ascii
@@ -151,7 +152,7 @@ sanitizer() { # TOOL PROGRAM
   [[ -x $program ]] || { echo "no compute-sanitizer" && exit 4; }
   RLHF4J_TEST_DEVICE=$device RLHF4J_CUDA_BLOCKING=1 native $limited "$program" --tool "$1" --error-exitcode 9 "$kit/tests/$2"
 }
-best_row() { sed -n 's/^| PpoStep.step | [^|]*| \([^|]*\) |.*/\1 ms a step/p' "$logs/ppo-step.md" | head -n 1; }
+best_row() { sed -n 's/^| PpoStep.step | [^|]*| \([^|]*\) |.*/\1 ms a step/p' "${1%.log}.md" | head -n 1; }
 rows() { echo "$(grep -c '^| [A-Z]' "$logs/$(basename "$1" .log).md") times"; }
 
 # ---- the steps, by importance
@@ -164,7 +165,7 @@ if [[ -e $logs/doctor.log ]] && grep -q '^rlhf4j: --device' "$logs/doctor.log"; 
 for program in "$kit"/tests/*_test; do
   name=$(basename "$program")
   case $name in
-    device_test) step kernels/device_test 60 passed_programs device_test ;;
+    device_test | recording_test) step "kernels/$name" 60 passed_programs host_test "$name" ;;
     *) step "kernels/$name" 60 passed_programs kernel_test "$name" ;;
   esac
 done
@@ -178,6 +179,7 @@ for class in graph.GoldenOpsTest algorithms.GoldenRlTest tensor.GoldenNf4Test nn
   step "golden/${class##*.}" 90 passed_tests junit "org.rlhf4j.$class"
 done
 step ppo-step 90 best_row benchmark ppo-step PpoStepBenchmark -i 5
+step ppo-step-no-graphs 60 best_row no_graphs benchmark ppo-step-no-graphs PpoStepBenchmark -i 3
 step demo 120 nothing demo --quick
 # In one process for each family (-f 0): starting CUDA anew for each row would take longer than measuring.
 kernels() { # benchmarks/NAME HOW
