@@ -11,13 +11,14 @@
 namespace rl::emulator {
 namespace {
 
-constexpr int64_t kRows = 6, kN = 40, kK = 128, kFrom = 3, kTo = 37;
+constexpr int64_t kRows = 6, kN = 40, kK = 128, kFrom = 3, kTo = 37, kMostRanks = 280;
 const rl_dropout kDropout = {0.5f, 0, 42, 7};
 
 struct Segment {
   int64_t begin, end, rank;
 };
-const Segment kSegments[] = {{1, 3, 8}, {3, 6, 44}};  // legs of 2 steps, and of more than there are parts
+// Of the second one's leg there are more steps than parts even of the high thirds: the others may be zeros.
+const Segment kSegments[] = {{1, 3, 8}, {3, 6, kMostRanks}};
 
 /// y of lora_linear, or gradX of its backward, by the mutant of a product's kernel; an empty text, "wrong numbers", or the report.
 /// All numbers are so coarse that every order of the sums is exact.
@@ -59,7 +60,7 @@ std::string lora_says(const Mutation &m) {
   }
   try {
     const std::vector<uint16_t> hx = halves(x), hw = halves(w);
-    const std::vector<float> ones(w.size() / 64, 1.0f), no_h(kRows * 44, 0.0f);
+    const std::vector<float> ones(w.size() / 64, 1.0f), no_h(kRows * kMostRanks, 0.0f);
     const View dx = mutant.tensor(RL_BF16, {kRows, in}, hx.data()), to = mutant.tensor(RL_F32, {kRows, out}, nullptr);
     const Nf4 stored{kN,
                      kK,
@@ -82,10 +83,14 @@ std::string lora_says(const Mutation &m) {
                           {},
                           {}});
     }
-    const Lora lora{kFrom, kTo, mutant.tensor(RL_F32, {kRows, 44}, no_h.data()), segments.data(),
-                    static_cast<int32_t>(segments.size()), kDropout};
+    const Lora lora{kFrom,
+                    kTo,
+                    mutant.tensor(RL_F32, {kRows, kMostRanks}, no_h.data()),
+                    segments.data(),
+                    static_cast<int32_t>(segments.size()),
+                    kDropout};
     if (backward) {
-      mutant.ops().lora_linear_backward(mutant.device(), to, dx, dx, *weight, &lora, 1);
+      mutant.ops().lora_linear_backward(mutant.device(), to, dx, dx, *weight, &lora, 1);  // frozen: nobody reads x
     } else {
       mutant.ops().lora_linear(mutant.device(), to, dx, *weight, View{}, &lora, 1);
     }
@@ -111,7 +116,8 @@ std::string lora_says(const Mutation &m) {
       for (int64_t j = 0; j < rank; j++) {
         float h = 0;  // or gh
         for (int64_t i = 0; i < (backward ? kTo - kFrom : kK); i++) {
-          h += backward ? at(x, kN, t, kFrom + i) * at(b[s], rank, i, j) : at(x, kK, t, i) * kept(t, i) * at(a[s], kK, j, i);
+          h += backward ? at(x, kN, t, kFrom + i) * at(b[s], rank, i, j)
+                        : at(x, kK, t, i) * kept(t, i) * at(a[s], kK, j, i);
         }
         for (int64_t c = 0; c < out; c++) {
           if (backward) {
@@ -140,9 +146,28 @@ class LoraMutations : public testing::TestWithParam<Mutation> {};
 
 TEST_P(LoraMutations, AreFound) { expect_found(GetParam(), lora_says(GetParam())); }
 
+// The first products of a kernel are its legs'.
+#define SEGMENTS_ROWS "or\\.pred\\s+(%p\\d+), (%p\\d+), (%p\\d+);", "and.pred $1, $2, $3;"
+#define RANGES_COLUMNS "selp\\.u16\\s+(%rs\\d+), 1, 0, %p\\d+;", "mov.u16 $1, 1;"
 INSTANTIATE_TEST_SUITE_P(
     Ptx, LoraMutations,
-    testing::Values(Mutation{"lost_product", NF4_FORWARD, "mma[^;]*;", "", 0, ""}),
+    testing::Values(Mutation{"lost_product", NF4_FORWARD, "mma[^;]*;", "", 0, ""},
+                    Mutation{"swapped_a", NF4_FORWARD, "(mma[^{]*\\{[^}]*\\}, )\\{(%r\\d+),(%r\\d+),", "$1{$3,$2,", 0,
+                             ""},
+                    Mutation{"step_of_another_part", NF4_FORWARD, "add\\.s32\\s+(%r\\d+), (%r\\d+), 256;",
+                             "add.s32 $1, $2, 512;", 0, ""},
+                    Mutation{"rows_past_the_segment", NF4_FORWARD, SEGMENTS_ROWS, 0, "out-of-bounds"},
+                    Mutation{"columns_past_the_range", NF4_FORWARD, RANGES_COLUMNS, 0, "out-of-bounds"},
+                    Mutation{"lost_trans", NF4_BACKWARD, "\\.trans", "", 0, ""},
+                    Mutation{"lost_dropout", NF4_BACKWARD, "selp\\.f32\\s+(%f\\d+), (%f\\d+), 0f00000000, %p\\d+;",
+                             "mov.f32 $1, $2;", 0, ""},
+                    Mutation{"step_of_another_warp", NF4_BACKWARD, "add\\.s32\\s+(%r\\d+), \\1, 256;",
+                             "add.s32 $1, $1, 512;", 0, ""},
+                    Mutation{"rows_past_the_segment_backward", NF4_BACKWARD, SEGMENTS_ROWS, 1, "out-of-bounds"},
+                    Mutation{"swapped_b", FEW_ROWS, "(mma[^{]*\\{[^}]*\\}, \\{[^}]*\\}, )\\{(%r\\d+),(%r\\d+)\\}",
+                             "$1{$3,$2}", 0, ""},
+                    Mutation{"rows_past_the_segment_of_few", FEW_ROWS, SEGMENTS_ROWS, 0, "out-of-bounds"},
+                    Mutation{"columns_past_the_range_of_few", FEW_ROWS, RANGES_COLUMNS, 0, "out-of-bounds"}),
     [](const auto &info) { return info.param.name; });
 
 }  // namespace

@@ -189,8 +189,9 @@ inline void lora_cases(const Measure &measure) {
     measure({"lora_linear" + over, shape, forward(static_cast<double>(t), k), real, forward(rows, 4096), true},
             [&] { RL_CHECK(rl_lora_linear(y, x, c.weight, nullptr, &lora, 1)); });
     if (!c.backward) continue;
-    measure({"lora_linear_backward" + over, shape, backward(static_cast<double>(t), k), real, backward(rows, 4096), true},
-            [&] { RL_CHECK(rl_lora_linear_backward(gradX, y, x, c.weight, &lora, 1)); });
+    measure(
+        {"lora_linear_backward" + over, shape, backward(static_cast<double>(t), k), real, backward(rows, 4096), true},
+        [&] { RL_CHECK(rl_lora_linear_backward(gradX, y, x, c.weight, &lora, 1)); });
   }
   rl_weight_free(dense);
   rl_weight_free(four);

@@ -25,8 +25,9 @@ constexpr int kParts = kWarps;
 static_assert(kParts == kLegParts);
 constexpr int kFewRows = 8;
 constexpr int kTableBytes = 256 * 32 * 4;
-/// A stage of x in shared memory: its pitch keeps 16-byte loads by columns 16 q of rows g without bank conflicts.
-constexpr int kStageColumns = 128, kPitch = kStageColumns + 8;
+/// A stage of x in shared memory: its pitch keeps 16-byte loads by columns 8 q of two rows, which are eight lanes', without bank
+/// conflicts.
+constexpr int kStageColumns = 128, kPitch = kStageColumns + 32;
 
 #if defined(RL_KERNELS)
 
@@ -81,7 +82,7 @@ DEVICE void few_rows(const View &y, const View &x, const Nf4Matrix &w, const Vie
   legs.add(total, 0, strip * kNf4Rows, warp());
   __syncthreads();
   // Rows past the last are the last once more; what they give is not stored.
-  const bf16 *mine = x.row<bf16>(smaller(lane() / 4, x.rows() - 1)) + lane() % 4 * 16;
+  const bf16 *mine = x.row<bf16>(smaller(lane() / 4, x.rows() - 1)) + lane() % 4 * 8;
   for (int64_t block = begin; block < end; block += 2) {
     const Nf4TilePair pair = next;
     next.load(w, row, strip, block + 2, end);
@@ -146,7 +147,7 @@ DEVICE void add_part(float (&total)[kN][4], const View &x, const Nf4Matrix &w, c
     }
     __syncthreads();
     if (real) {
-      const bf16 *mine = stages + stage * kStage + lane() / 4 * kPitch + lane() % 4 * 16;
+      const bf16 *mine = stages + stage * kStage + lane() / 4 * kPitch + lane() % 4 * 8;
 #pragma unroll
       for (int i = 0; i < 2; i++) {
         const float upper = pair.scale_of(i, lane() / 4), lower = pair.scale_of(i, lane() / 4 + 8);

@@ -19,9 +19,9 @@ constexpr int kThreads = 256;
 constexpr int kParts = kThreads / 32;
 constexpr int kUnit = 32;  // rows of W that a warp takes at a time
 static_assert(kParts == kLegParts);
-constexpr int kColumns = 64, kPitch = kColumns + 8;
+constexpr int kColumns = 64;
 constexpr int kTableBytes = 16 * 32 * 4;
-constexpr int kStageBytes = kUnit * kPitch * 2;
+constexpr int kStageBytes = kUnit * kColumns * 2;
 constexpr int kSumPitch = kColumns + 4;  // a fragment's lanes have rows 2 q and columns g: none in a bank of another
 
 constexpr int64_t shared_bytes(int rows) {
@@ -71,21 +71,24 @@ struct Unit {
 /// The place of row 8 q + 4 j + 2 h + e of a unit: q and e innermost, as product j's contraction runs.
 DEVICE int place(int row) { return row % 8 / 4 * 16 + row % 4 / 2 * 8 + row / 8 * 2 + row % 2; }
 
-/// The values of 16 columns of a row, to shared memory.
-DEVICE void put_values(bf16 *to, const float *table, uint32_t low, uint32_t high, float absmax) {
-  uint32_t words[8];
+/// Where columns 8 c .. 8 c + 7 of the unit's place `row` lie in the stage. Neither eight rows of one c meet in a bank, nor two rows
+/// of four c, of which the first is even.
+DEVICE int stage_at(int row, int c) { return row * kColumns + (c ^ row % 8 / 2 ^ row % 2 * 4) * 8; }
+
+/// The values of 8 columns of a row, to shared memory.
+DEVICE void put_values(bf16 *to, const float *table, uint32_t codes, float absmax) {
+  uint32_t words[4];
 #pragma unroll
-  for (int i = 0; i < 8; i++) {
-    const uint32_t byte = (i < 4 ? low : high) >> i % 4 * 8;
+  for (int i = 0; i < 4; i++) {
+    const uint32_t byte = codes >> i * 8;
     words[i] = pack_bf16(table[(byte >> 4 & 15u) * 32] * absmax, table[(byte & 15u) * 32] * absmax);
   }
   store_vector(reinterpret_cast<uint4 *>(to), make_uint4(words[0], words[1], words[2], words[3]));
-  store_vector(reinterpret_cast<uint4 *>(to + 8), make_uint4(words[4], words[5], words[6], words[7]));
 }
 
 /// Operand A of product j of a unit for columns 16 m .. 16 m + 15.
 DEVICE void load_unit(uint32_t (&a)[4], const bf16 *stage, int j, int m) {
-  ldmatrix_x4_transposed(a, stage + (j * 16 + lane() / 16 * 8 + lane() % 8) * kPitch + m * 16 + lane() / 8 % 2 * 8);
+  ldmatrix_x4_transposed(a, stage + stage_at(j * 16 + lane() / 16 * 8 + lane() % 8, m * 2 + lane() / 8 % 2));
 }
 
 /// total += this warp's part of the legs of `columns` from `column` on for rows [row, row + 8 kN) of `rows`, of what each range's
@@ -104,7 +107,7 @@ DEVICE void add_legs(float (&total)[4][kN][4], bf16 *stage, const LoraTable &tab
 #pragma unroll
       for (int i = 0; i < kUnit; i += 4) {
         const int line = i + lane() / 8;
-        store_vector(reinterpret_cast<uint4 *>(stage + place(line) * kPitch + lane() % 8 * 8),
+        store_vector(reinterpret_cast<uint4 *>(stage + stage_at(place(line), lane() % 8)),
                      load_vector(reinterpret_cast<const uint4 *>(leg + (k + line) * columns)));
       }
       uint4 g[kN];
@@ -173,9 +176,11 @@ DEVICE void backward_input(const View &gradX, const View &gradY, const Nf4Matrix
       const int row = i * 16 + lane() / 4;
       const float upper = __shfl_sync(kFullWarp, unit.absmax, row),
                   lower = __shfl_sync(kFullWarp, unit.absmax, row + 8);
-      bf16 *to = stage + lane() % 4 * 16;
-      put_values(to + place(row) * kPitch, table + lane(), unit.codes[i].x, unit.codes[i].y, upper);
-      put_values(to + place(row + 8) * kPitch, table + lane(), unit.codes[i].z, unit.codes[i].w, lower);
+      const int q = lane() % 4;
+      put_values(stage + stage_at(place(row), q), table + lane(), unit.codes[i].x, upper);
+      put_values(stage + stage_at(place(row), q + 4), table + lane(), unit.codes[i].y, upper);
+      put_values(stage + stage_at(place(row + 8), q), table + lane(), unit.codes[i].z, lower);
+      put_values(stage + stage_at(place(row + 8), q + 4), table + lane(), unit.codes[i].w, lower);
     }
     __syncwarp();
 #pragma unroll
