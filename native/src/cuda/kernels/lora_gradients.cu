@@ -124,7 +124,9 @@ DEVICE void add_gradients(const LoraTable &table, int64_t k, int copies) {
 
 KERNEL(lora_gradients_f32, kProductThreads, LoraTable table, View x) { gradients<f32>(table, x); }
 KERNEL(lora_gradients_bf16, kProductThreads, LoraTable table, View x) { gradients<bf16>(table, x); }
-KERNEL(lora_add_gradients, kSumThreads, LoraTable table, int64_t k, int32_t copies) { add_gradients(table, k, copies); }
+KERNEL_BLOCKS(lora_add_gradients, kSumThreads, 5, LoraTable table, int64_t k, int32_t copies) {
+  add_gradients(table, k, copies);
+}
 
 #else
 

@@ -378,11 +378,11 @@ KERNEL(lora_mask, kThreads, LoraTable table, int64_t rows) {
   range.mask[i] = bits;
 }
 
-#define LORA_PACK(T)                                            \
-  KERNEL(lora_pack_##T, kThreads, LoraTable table, int64_t k) { \
-    const LoraEntry &e = table.entries[blockIdx.y];             \
-    const LoraRange &range = table.ranges[e.range];             \
-    pack<T>(table, e, k, range.to - range.from);                \
+#define LORA_PACK(T)                                                      \
+  KERNEL_BLOCKS(lora_pack_##T, kThreads, 6, LoraTable table, int64_t k) { \
+    const LoraEntry &e = table.entries[blockIdx.y];                       \
+    const LoraRange &range = table.ranges[e.range];                       \
+    pack<T>(table, e, k, range.to - range.from);                          \
   }
 FOR_FLOATS(LORA_PACK)
 
