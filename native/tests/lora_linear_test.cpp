@@ -330,6 +330,17 @@ TEST(LoraLinearNf4, EveryWayOfTheBase) {
   }
 }
 
+// Columns enough for blocks that take all parts of a contraction.
+TEST(LoraLinearNf4, ManyColumns) {
+  for (int64_t rows : {5, 15, 29, 49}) {
+    Case c = {rows, 64, 300, three_ranges(rows)};
+    c.ranges.push_back({130, 300, {12}, {{rows / 4, rows, 0}}, drop(0.2f, 3)});
+    SCOPED_TRACE(std::to_string(rows) + " rows");
+    const Four four(c.n, c.k, RL_BF16);
+    check(c, RL_BF16, rows % 4 == 1 ? RL_BF16 : RL_F32, four.handle(), four.values(), rows % 3 == 0, true);
+  }
+}
+
 TEST(LoraLinearFewRows, MatchReference) {
   for (int64_t rows : {1, 4, 9, 16}) {
     for (const Case &c : {Case{rows, 72, 104, three_ranges(rows)}, Case{rows, 536, 43, one_range(rows)}}) {
@@ -428,9 +439,11 @@ TEST(LoraLinearRows, DoNotDependOnTheirNeighbours) {
 
 // Over NF4's codes that holds for any number of rows up to where the matrix is dequantised, whichever kernel takes them; likewise
 // for few rows of another matrix.
-TEST(LoraLinearRows, DoNotDependOnTheKernelThatTakesThem) {
+class LoraLinearColumns : public testing::TestWithParam<int64_t> {};
+
+TEST_P(LoraLinearColumns, RowsDoNotDependOnTheKernelThatTakesThem) {
   if (std::string(backend()) == "cpu") GTEST_SKIP() << "a promise of the GPU's kernels";
-  const int64_t k = 192, n = 72;
+  const int64_t k = 192, n = GetParam();
   const Four four(n, k, RL_BF16);
   const Tensor tw({n, k}, random_floats(n * k, 4, RL_BF16), RL_BF16);
   const WeightHandle dense(tw, true);
@@ -446,7 +459,8 @@ TEST(LoraLinearRows, DoNotDependOnTheKernelThatTakesThem) {
     Floats x = random_floats(batch.rows * k, 7, RL_BF16), g = random_floats(batch.rows * n, 8, RL_BF16);
     std::copy(some.begin(), some.end(), x.begin() + batch.before * k);
     std::copy(some_g.begin(), some_g.end(), g.begin() + batch.before * n);
-    const Range range = {8, 61, {64, 20}, {{0, batch.before + 2, 0}, {batch.before + 2, batch.rows, 1}}, drop(0, 0)};
+    const Range range = {
+        8, n - 11, {64, 20}, {{0, batch.before + 2, 0}, {batch.before + 2, batch.rows, 1}}, drop(0, 0)};
     Loras loras(range, batch.rows, k, 1);
     Tensor tx({batch.rows, k}, x, RL_BF16), tg({batch.rows, n}, g, RL_BF16), ty({batch.rows, n}), tgx({batch.rows, k});
     const rl_lora raw = loras.raw();
@@ -480,6 +494,9 @@ TEST(LoraLinearRows, DoNotDependOnTheKernelThatTakesThem) {
   expect_same(four.handle(), {{150, 61}}, false);
   expect_same(dense, {{8, 1}, {16, 9}}, false);
 }
+
+// With more than 8 rows the parts of a contraction go to blocks of their own where columns are few, else to one after the other.
+INSTANTIATE_TEST_SUITE_P(Columns, LoraLinearColumns, testing::Values(72, 300));
 
 TEST(LoraLinearErrors, NameOpArgumentExpectedAndFound) {
   Adapter adapter(4, 6, 3, 1.0f, 1);

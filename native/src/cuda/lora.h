@@ -67,7 +67,7 @@ struct LoraTable {
   const LoraRun *runs;
   int32_t range_count, run_count;
   int32_t backward;
-  int32_t reserved;
+  int32_t most_depth;  // of the entries
 };
 
 RL_ANYWHERE constexpr int64_t whole_steps(int64_t n) { return (n + 31) / 32 * 32; }

@@ -20,6 +20,7 @@ constexpr int kLegParts = 8;
 
 /// A product without adapters.
 struct NoLegs {
+  DEVICE_MEMBER bool reach(int) const { return false; }
   template <int kN>
   DEVICE_MEMBER void add(float (&)[kN][4], int64_t, int64_t, int) const {}
 };
@@ -38,6 +39,8 @@ DEVICE uint4 leg_columns(const bf16 *line, bool inside) {
 struct AddedLegs {
   LoraTable table;
 
+  /// Whether any segment's leg has steps for this part.
+  DEVICE_MEMBER bool reach(int part) const { return part * kStep < table.most_depth; }
   /// total += their part for columns [column, column + 16) and rows [row, row + 8 kN).
   template <int kN>
   DEVICE_MEMBER void add(float (&total)[kN][4], int64_t row, int64_t column, int part) const {

@@ -444,6 +444,7 @@ class Adapters {
           }
         }
         range.pitch = std::max<int64_t>(range.pitch, e.depth);
+        table_.most_depth = std::max(table_.most_depth, e.depth);
         most_tiles_ = std::max<int64_t>(most_tiles_, ceil_div(e.rank, 8));
         most_size_ = std::max<int64_t>(most_size_, e.rank * whole_steps(width) + e.depth * std::max(n, k));
         entries_.push_back(e);

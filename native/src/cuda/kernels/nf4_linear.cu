@@ -133,7 +133,7 @@ DEVICE void add_part(float (&total)[kN][4], const View &x, const Nf4Matrix &w, c
     cp_async_commit();
     if (real) next.load(w, row, strip, begin, end);
   }
-  legs.add(total, first_row, strip * kNf4Rows, static_cast<int>(part));
+  if (legs.reach(static_cast<int>(part))) legs.add(total, first_row, strip * kNf4Rows, static_cast<int>(part));
   int stage = 0;
   for (int64_t block = begin; block < end; block += 2, stage ^= 1) {
     const Nf4TilePair pair = next;
