@@ -59,7 +59,7 @@ function(add_images folder suffix header function)
   set(entries "")
   foreach(source IN LISTS cuda_kernels)
     get_filename_component(name "${source}" NAME_WE)
-    file(STRINGS "${source}" kernels REGEX "KERNEL\\(")
+    file(STRINGS "${source}" kernels REGEX "KERNEL(_BLOCKS)?\\(")
     if(NOT kernels)
       continue()  # launchers only
     endif()

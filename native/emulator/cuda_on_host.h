@@ -22,6 +22,7 @@
   static void name(__VA_ARGS__);                                                        \
   static const ::rl::emulator::Registration name##_registration(#name, &name, threads); \
   static void name(__VA_ARGS__)
+#define KERNEL_BLOCKS(name, threads, blocks, ...) KERNEL(name, threads, __VA_ARGS__)
 #define DEVICE static inline
 #define DEVICE_MEMBER inline
 #define SHARED(type, name, dims)    \

@@ -301,12 +301,54 @@ class Four {
   rl_weight handle_ = 0;
 };
 
-TEST(LoraLinearNf4, FewRowsAndMany) {
-  for (int64_t rows : {3, 20, 400}) {
-    const Case c = {rows, 64, 40, {{8, 40, {8}, {{1, rows, 0}}, drop(0.2f, 0)}}};
-    for (int32_t dtype : {RL_F32, RL_BF16}) {
-      const Four four(c.n, c.k, dtype);
-      check(c, dtype, dtype, four.handle(), four.values(), true, dtype == RL_BF16);
+// Where adapters ride along with few rows, or with NF4's codes: ranges and segments that end within 16 columns or 8 rows, ranks
+// whose legs have more steps than the contraction has parts, rows past all of them.
+std::vector<Range> three_ranges(int64_t rows) {
+  const int64_t cut = (rows + 1) / 2;
+  return {{0, 65, {8, 16, 5}, {{0, cut, 2}, {cut, cut, 0}, {cut, rows, 1}}, drop(0.3f, 0)},
+          {65, 80, {1, 16}, {{0, cut / 2, 1}, {cut / 2, rows, 0}}, drop(0.1f, 1)},
+          {88, 104, {4}, {{0, rows, 0}}, drop(0, 2)}};
+}
+std::vector<Range> one_range(int64_t rows) {
+  return {{3, 40, {64, 80}, {{0, rows / 3, 1}, {rows / 3 + 1, rows, 0}}, drop(0.25f, 0)}};
+}
+
+TEST(LoraLinearNf4, EveryWayOfTheBase) {
+  for (int64_t rows : {1, 4, 8, 13, 31, 70, 97, 400}) {
+    const bool many = rows > 300;
+    const Case three = {rows, many ? 64 : 192, 104, three_ranges(rows)},
+               one = {rows, many ? 64 : 576, 43, one_range(rows)};
+    for (const Case &c : {three, one}) {
+      if (&c == &one && many) continue;
+      for (int32_t dtype : {RL_F32, RL_BF16}) {
+        if (dtype == RL_F32 && rows != 13) continue;  // dequantised
+        SCOPED_TRACE(std::to_string(rows) + " rows, " + std::to_string(c.k) + " columns");
+        const Four four(c.n, c.k, dtype);
+        check(c, dtype, rows % 2 == 0 ? dtype : RL_F32, four.handle(), four.values(), rows % 4 == 1, dtype == RL_BF16);
+      }
+    }
+  }
+}
+
+// Columns enough for blocks that take all parts of a contraction.
+TEST(LoraLinearNf4, ManyColumns) {
+  for (int64_t rows : {5, 15, 29, 49}) {
+    Case c = {rows, 64, 300, three_ranges(rows)};
+    c.ranges.push_back({130, 300, {12}, {{rows / 4, rows, 0}}, drop(0.2f, 3)});
+    SCOPED_TRACE(std::to_string(rows) + " rows");
+    const Four four(c.n, c.k, RL_BF16);
+    check(c, RL_BF16, rows % 4 == 1 ? RL_BF16 : RL_F32, four.handle(), four.values(), rows % 3 == 0, true);
+  }
+}
+
+TEST(LoraLinearFewRows, MatchReference) {
+  for (int64_t rows : {1, 4, 9, 16}) {
+    for (const Case &c : {Case{rows, 72, 104, three_ranges(rows)}, Case{rows, 536, 43, one_range(rows)}}) {
+      SCOPED_TRACE(std::to_string(rows) + " rows, " + std::to_string(c.k) + " columns");
+      const Floats w = random_floats(c.n * c.k, 20, RL_BF16);
+      const Tensor tw({c.n, c.k}, w, RL_BF16);
+      const WeightHandle weight(tw, true);
+      check(c, RL_BF16, rows % 2 == 0 ? RL_BF16 : RL_F32, weight, w, rows % 4 == 1);
     }
   }
 }
@@ -394,6 +436,67 @@ TEST(LoraLinearRows, DoNotDependOnTheirNeighbours) {
     }
   }
 }
+
+// Over NF4's codes that holds for any number of rows up to where the matrix is dequantised, whichever kernel takes them; likewise
+// for few rows of another matrix.
+class LoraLinearColumns : public testing::TestWithParam<int64_t> {};
+
+TEST_P(LoraLinearColumns, RowsDoNotDependOnTheKernelThatTakesThem) {
+  if (std::string(backend()) == "cpu") GTEST_SKIP() << "a promise of the GPU's kernels";
+  const int64_t k = 192, n = GetParam();
+  const Four four(n, k, RL_BF16);
+  const Tensor tw({n, k}, random_floats(n * k, 4, RL_BF16), RL_BF16);
+  const WeightHandle dense(tw, true);
+  struct Batch {
+    int64_t rows, before;  // rows before those that are compared, of which the third begins another segment
+  };
+  const int64_t compared = 6;
+  const Floats some = random_floats(compared * k, 5, RL_BF16), some_g = random_floats(compared * n, 6, RL_BF16);
+  struct Result {
+    Floats y, h, gradX;
+  };
+  auto run = [&](rl_weight weight, const Batch &batch, bool backward) {
+    Floats x = random_floats(batch.rows * k, 7, RL_BF16), g = random_floats(batch.rows * n, 8, RL_BF16);
+    std::copy(some.begin(), some.end(), x.begin() + batch.before * k);
+    std::copy(some_g.begin(), some_g.end(), g.begin() + batch.before * n);
+    const Range range = {
+        8, n - 11, {64, 20}, {{0, batch.before + 2, 0}, {batch.before + 2, batch.rows, 1}}, drop(0, 0)};
+    Loras loras(range, batch.rows, k, 1);
+    Tensor tx({batch.rows, k}, x, RL_BF16), tg({batch.rows, n}, g, RL_BF16), ty({batch.rows, n}), tgx({batch.rows, k});
+    const rl_lora raw = loras.raw();
+    EXPECT_EQ(rl_lora_linear(ty, tx, weight, nullptr, &raw, 1), RL_OK) << rl_last_error();
+    auto rows_of = [&](const Floats &values, int64_t width) {
+      return Floats(values.begin() + batch.before * width, values.begin() + (batch.before + compared) * width);
+    };
+    Result result{rows_of(ty.get(), n), rows_of(loras.h.get(), loras.room), {}};
+    for (size_t t = 0; t < static_cast<size_t>(compared); t++) {  // what lies past a rank is nobody's
+      const size_t room = static_cast<size_t>(loras.room), rank = t < 2 ? 64 : 20;
+      std::fill(result.h.begin() + static_cast<int64_t>(t * room + rank),
+                result.h.begin() + static_cast<int64_t>((t + 1) * room), 0.0f);
+    }
+    if (backward) {
+      EXPECT_EQ(rl_lora_linear_backward(tgx, tg, tx, weight, &raw, 1), RL_OK) << rl_last_error();
+      result.gradX = rows_of(tgx.get(), k);
+    }
+    return result;
+  };
+  auto expect_same = [&](rl_weight weight, const std::vector<Batch> &batches, bool backward) {
+    const Result alone = run(weight, {compared, 0}, backward);
+    for (const Batch &batch : batches) {
+      SCOPED_TRACE(std::to_string(batch.rows) + " rows");
+      const Result among = run(weight, batch, backward);
+      EXPECT_EQ(among.y, alone.y);
+      EXPECT_EQ(among.h, alone.h);
+      EXPECT_EQ(among.gradX, alone.gradX);
+    }
+  };
+  expect_same(four.handle(), {{8, 1}, {11, 5}, {20, 9}, {50, 30}, {96, 90}}, true);
+  expect_same(four.handle(), {{150, 61}}, false);
+  expect_same(dense, {{8, 1}, {16, 9}}, false);
+}
+
+// With more than 8 rows the parts of a contraction go to blocks of their own where columns are few, else to one after the other.
+INSTANTIATE_TEST_SUITE_P(Columns, LoraLinearColumns, testing::Values(72, 300));
 
 TEST(LoraLinearErrors, NameOpArgumentExpectedAndFound) {
   Adapter adapter(4, 6, 3, 1.0f, 1);

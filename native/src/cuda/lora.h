@@ -16,6 +16,7 @@
 namespace rl::cuda {
 
 constexpr int kMostLoras = 8;  // rlhf4j.h
+constexpr int kTurned = 32;    // columns and ranks that change places in shared memory at a time
 
 /// A segment of rows [begin, end). Its arrays are of the activations' dtype, filled up with zeros to whole steps of 32:
 ///   down   [r,K], in bf16 three of them, high, middle, low: what activations meet to become h, or gh
@@ -66,7 +67,7 @@ struct LoraTable {
   const LoraRun *runs;
   int32_t range_count, run_count;
   int32_t backward;
-  int32_t reserved;
+  int32_t most_depth;  // of the entries
 };
 
 RL_ANYWHERE constexpr int64_t whole_steps(int64_t n) { return (n + 31) / 32 * 32; }
@@ -75,6 +76,10 @@ RL_ANYWHERE constexpr int lora_copies(int64_t element_size) { return element_siz
 RL_ANYWHERE constexpr int lora_parts(int64_t element_size) { return element_size == 2 ? 6 : 1; }
 
 #if defined(RL_KERNELS)
+
+/// Where element i of kTurned lines of up to kTurned floats, one after the other, lies in shared memory on its way from lines to
+/// columns. Neither neighbours of a line nor, if its length is a power of two, of a column meet in a bank.
+DEVICE int turned_place(int i) { return i ^ i / 32 % 32; }
 
 /// The legs that a tile of rows [row, row_end) and columns [column, column_end) meets, one after the other.
 struct Legs {

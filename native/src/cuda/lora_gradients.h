@@ -18,7 +18,7 @@ class LoraGradients {
 
  private:
   CudaDevice &device_;
-  int64_t entries_, most_blocks_ = 0, most_elements_ = 0;
+  int64_t entries_, most_blocks_ = 0, most_tiles_ = 0;
 };
 
 }  // namespace rl::cuda

@@ -12,6 +12,8 @@
 
 namespace rl::cuda {
 
+struct LoraTable;
+
 constexpr int64_t kNf4ForwardRows = 384;
 constexpr int64_t kNf4BackwardRows = 96;
 
@@ -21,7 +23,10 @@ inline const Nf4Matrix *nf4_for_product(const Weight &weight, int64_t rows, int6
   return w && w->tiled && weight.dtype == RL_BF16 && rows <= most ? w : nullptr;
 }
 
-void nf4_linear(CudaDevice &device, View y, View x, const Nf4Matrix &w, View bias, bool accumulate);
-void nf4_linear_backward_input(CudaDevice &device, View gradX, View gradY, const Nf4Matrix &w, bool accumulate);
+/// legs: a lora_linear's, or null.
+void nf4_linear(CudaDevice &device, View y, View x, const Nf4Matrix &w, View bias, bool accumulate,
+                const LoraTable *legs = nullptr);
+void nf4_linear_backward_input(CudaDevice &device, View gradX, View gradY, const Nf4Matrix &w, bool accumulate,
+                               const LoraTable *legs = nullptr);
 
 }  // namespace rl::cuda

@@ -2,10 +2,12 @@
 //
 // Where k is a multiple of 64 ("tiled") a block of 64 values lies within a row, and the codes lie in tiles of 16 rows by 64
 // columns, 512 bytes, in the order in which the lanes of a warp want them for mma.m16n8k16:
-//   codes[row / 16][column / 64][lane][half][8],  lane = row % 8 * 4 + column % 64 / 16,  half = row % 16 / 8,
-// eight bytes being 16 columns as they are stored, the first in the high half of the first byte. So one load of 16 bytes by each
-// lane brings a whole tile, side by side in memory: rows g and g + 8 of columns 16 q .. 16 q + 15 for lane 4 g + q. The
-// contraction's order within a tile is then not the columns' own; the other operand is read in the same order.
+//   codes[row / 16][column / 64][lane][half][side][4],  lane = row % 8 * 4 + column % 32 / 8,  half = row % 16 / 8,
+//   side = column % 64 / 32,
+// four bytes being 8 columns as they are stored, the first in the high half of the first byte. So one load of 16 bytes by each lane
+// brings a whole tile, side by side in memory: rows g and g + 8 of columns 8 q .. 8 q + 7 and 32 on for lane 4 g + q. The
+// contraction's order within a tile is then not the columns' own; the other operand is read in the same order, and in that the
+// 16 bytes of neighbouring lanes lie side by side.
 // absmax lies as [row / 16][column / 64][row % 16], u8 where it is quantised itself: kept so, 1 byte for 32 of codes, since f32
 // would be an eighth more traffic and memory. What its steps mean is looked up in tables that stay in the cache.
 // Rows of padding are zeros.

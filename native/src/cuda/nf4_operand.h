@@ -1,8 +1,8 @@
 // Device code: tiles of a matrix in NF4 as fragments of mma.m16n8k16, straight from the codes and without shared memory between.
 // A lane's 16 bytes of a tile (nf4_matrix.h) are what it holds of operand A of four products, 16 rows of W by 64 columns, in
-// this order of the contraction: product j's index 2 q + e is column 16 q + 4 j + e, its index 8 + 2 q + e is column
-// 16 q + 4 j + 2 + e (q = lane % 4, e = 0, 1). So a lane's part of operand B, 8 rows of x by the same columns, is columns
-// 16 q .. 16 q + 15 of row lane / 4, one after the other.
+// this order of the contraction: product j's index 2 q + e is column c + e, its index 8 + 2 q + e is column c + 2 + e, with
+// c = 8 q + j % 2 * 4 + j / 2 * 32 (q = lane % 4, e = 0, 1). So a lane's part of operand B, 8 rows of x by the same columns, is
+// columns 8 q .. 8 q + 7 and 8 q + 32 .. 8 q + 39 of row lane / 4.
 //
 // A byte is two codes, and a table of 256 pairs of bf16 turns it into a register of the fragment. The table lies in shared memory
 // 32 times, a bank for each lane: no conflicts, one load for two values. Codes are multiplied by kNf4CodeScale; absmax, divided
@@ -66,12 +66,12 @@ struct Nf4TilePair {
   DEVICE_MEMBER float scale_of(int i, int row) const { return __shfl_sync(kFullWarp, scale, i * 16 + row); }
 };
 
-/// A lane's 16 columns of x.
+/// A lane's 16 columns of x: eight, and those that are 32 on.
 struct Nf4Columns {
   uint4 first, second;
 };
 DEVICE Nf4Columns nf4_columns(const bf16 *x) {
-  return {load_vector(reinterpret_cast<const uint4 *>(x)), load_vector(reinterpret_cast<const uint4 *>(x + 8))};
+  return {load_vector(reinterpret_cast<const uint4 *>(x)), load_vector(reinterpret_cast<const uint4 *>(x + 32))};
 }
 
 /// total += a tile's products with operand B, x(n) giving the lane's 16 columns of x for rows 8 n .. 8 n + 7.

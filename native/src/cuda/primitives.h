@@ -1,5 +1,6 @@
 // The seam between kernels and the machine that runs them: the only file with PTX, and the only one that knows of the emulator.
 //   KERNEL(name, threads, parameters...)   a kernel that the host finds by name, of at most `threads` threads a block
+//   KERNEL_BLOCKS(name, threads, blocks, parameters...)   of which so many blocks are to fit on a multiprocessor
 //   SHARED(type, name, [dims])             an array of the block; SHARED_DYNAMIC(name) the bytes that the launch asks for
 //   DEVICE, DEVICE_MEMBER                  a function, a member function for kernels
 //   mma_bf16, mma_tf32, ldmatrix_x4, cp_async16 ...  tensor-core products, their loads, asynchronous copies (sm_80 and up)
@@ -13,6 +14,8 @@
 #if defined(__CUDACC__)
 // One block per multiprocessor is enough: without saying so, ptxas spills registers to make room for more.
 #define KERNEL(name, threads, ...) extern "C" __global__ void __launch_bounds__(threads, 1) name(__VA_ARGS__)
+#define KERNEL_BLOCKS(name, threads, blocks, ...) \
+  extern "C" __global__ void __launch_bounds__(threads, blocks) name(__VA_ARGS__)
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_MEMBER __device__ __forceinline__
 #define SHARED(type, name, dims) __shared__ __align__(16) type name dims

@@ -46,7 +46,7 @@ set_target_properties(checker_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_
 add_test(NAME checker_test COMMAND checker_test)
 
 # The interpreter's own test: single instructions, and kernels whose PTX is made wrong on purpose.
-add_executable(ptx_test emulator/ptx_test.cpp emulator/ptx_attention_test.cpp $<TARGET_OBJECTS:rlhf4j_ptx> $<TARGET_OBJECTS:rlhf4j_emulator>
+add_executable(ptx_test emulator/ptx_test.cpp emulator/ptx_attention_test.cpp emulator/ptx_lora_test.cpp $<TARGET_OBJECTS:rlhf4j_ptx> $<TARGET_OBJECTS:rlhf4j_emulator>
                         $<TARGET_OBJECTS:rlhf4j_emulated_libraries> $<TARGET_OBJECTS:rlhf4j_cuda_host> $<TARGET_OBJECTS:rlhf4j_ptx_images80>)
 target_link_libraries(ptx_test PRIVATE rlhf4j_cuda_options GTest::gtest ${CMAKE_DL_LIBS})
 set_target_properties(ptx_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")

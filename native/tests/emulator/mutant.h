@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <list>
 #include <memory>
 #include <regex>
 #include <string>
@@ -34,14 +35,25 @@ struct Mutation {
 };
 inline void PrintTo(const Mutation &m, std::ostream *out) { *out << m.name; }
 
+/// Kernels of a file.
+struct Entries {
+  std::string file;
+  std::vector<std::string> names;
+};
+
 class Mutant {
  public:
-  /// A device that has the file's kernels `entries` and no others (reading PTX takes longer than running it); m.pattern may be
-  /// empty: nothing is changed.
-  Mutant(const Mutation &m, const std::vector<std::string> &entries) {
+  /// A device that has the file's kernels `entries`, those of other files that they need, and no more (reading PTX takes longer
+  /// than running it); m.pattern may be empty: nothing is changed.
+  Mutant(const Mutation &m, const std::vector<std::string> &entries, const std::vector<Entries> &others = {}) {
     cuda::KernelImages images;
     for (const auto &image : ptx::ptx_images()) {
       if (std::string("indices.cu") == image.file) images.push_back(image);
+      for (const Entries &other : others) {
+        if (other.file != image.file) continue;
+        other_texts_.push_back(only(static_cast<const char *>(image.data), other.names));
+        images.push_back({image.file, other_texts_.back().c_str()});
+      }
       if (std::string(m.file) != image.file) continue;
       text_ = only(static_cast<const char *>(image.data), entries);
       if (*m.pattern) mutate(m);
@@ -98,6 +110,7 @@ class Mutant {
   }
 
   std::string text_;
+  std::list<std::string> other_texts_;
   std::unique_ptr<cuda::CudaDevice> device_;
 };
 

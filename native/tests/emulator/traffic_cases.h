@@ -84,15 +84,34 @@ inline void linear_cases(const Measure &measure) {
       [&] { RL_CHECK(rl_linear(y, x, weight, nullptr, 0)); });
 }
 
+/// A matrix in NF4, its absmax quantised, too.
+struct FourBits {
+  static constexpr double kBytes = 0.5 + 1.0 / 64;  // of a value: its code, and a block's absmax in a byte
+
+  FourBits(int64_t n, int64_t k, const Tensor &w)
+      : codes({n * k / 2}, RL_U8),
+        absmax({n * k / 64}, RL_U8),
+        nested({256}, steps()),
+        outer({n * k / 64 / 256}),
+        offset({1}),
+        m{n, k, *codes, *absmax, *nested, *outer, *offset} {
+    EXPECT_EQ(rl_nf4_quantize(&m, w), RL_OK) << rl_last_error();
+  }
+  static Floats steps() {
+    Floats code;
+    for (int i = 0; i < 256; i++) code.push_back(static_cast<float>(i - 127) / 128.0f);
+    return code;
+  }
+  Tensor codes, absmax, nested, outer, offset;
+  rl_nf4 m;
+};
+
 inline void nf4_cases(const Measure &measure) {
   constexpr int64_t n = 512, k = 512;
-  const double kBits = 0.5 + 1.0 / 64;  // bytes of a value: its code, and a block's absmax in a byte
+  const double kBits = FourBits::kBytes;
   Tensor w({n, k}, random_floats(n * k, 1, RL_BF16, 0.05f), RL_BF16);
-  Floats code;
-  for (int i = 0; i < 256; i++) code.push_back(static_cast<float>(i - 127) / 128.0f);
-  Tensor codes({n * k / 2}, RL_U8), absmax({n * k / 64}, RL_U8), nested({256}, code), outer({n * k / 64 / 256}),
-      offset({1});
-  const rl_nf4 m{n, k, *codes, *absmax, *nested, *outer, *offset};
+  const FourBits four(n, k, w);
+  const rl_nf4 &m = four.m;
   auto cost = [&](double size) { return Cost{size * (2 + kBits)}; };
   measure({"nf4_quantize", "512 x 512 bf16", cost(n * k), "4096 x 4096", cost(4096.0 * 4096)},
           [&] { RL_CHECK(rl_nf4_quantize(&m, w)); });
@@ -133,17 +152,29 @@ inline void lora_cases(const Measure &measure) {
   constexpr int64_t k = 512, n = 512, r = 16;
   Tensor w({n, k}, random_floats(n * k, 6), RL_BF16), a({r, k}, random_floats(r * k, 4)),
       b({n, r}, random_floats(n * r, 5)), gradA({r, k}, Floats(r * k)), gradB({n, r}, Floats(n * r));
-  rl_weight weight = 0;
-  RL_CHECK(rl_weight_pack(&weight, w, RL_BF16));
-  auto adapters = [](double rows, double wide) { return 4 * rows * r + 4 * r * wide * 2; };
-  auto forward = [&](double rows, double wide) {
-    return Cost{2 * (rows * wide * 2 + wide * wide) + adapters(rows, wide), 2 * rows * wide * (wide + r * 2)};
+  const FourBits codes(n, k, w);
+  rl_weight dense = 0, four = 0;
+  RL_CHECK(rl_weight_pack(&dense, w, RL_BF16));
+  RL_CHECK(rl_weight_pack_nf4(&four, &codes.m, 1, RL_BF16));
+  struct Shape {
+    const char *over;
+    rl_weight weight;
+    int64_t rows;
+    double value;  // bytes of W's
+    bool backward;
   };
-  auto backward = [&](double rows,
-                      double wide) {  // gradX, gradA and gradB; gradB's and gradA's sums take x and gradY once more
-    return Cost{2 * (rows * wide * 3 + wide * wide) + 3 * adapters(rows, wide), 2 * rows * wide * (wide + r * 4)};
-  };
-  for (const int64_t t : {int64_t{256}, int64_t{4}}) {
+  for (const Shape &c : {Shape{"", dense, 256, 2, true}, Shape{"", dense, 4, 2, false},
+                         Shape{" over NF4, 4 rows", four, 4, FourBits::kBytes, true},
+                         Shape{" over NF4, 64 rows", four, 64, FourBits::kBytes, true}}) {
+    const int64_t t = c.rows;
+    auto adapters = [](double rows, double wide) { return 4 * rows * r + 4 * r * wide * 2; };
+    auto forward = [&](double rows, double wide) {
+      return Cost{2 * rows * wide * 2 + c.value * wide * wide + adapters(rows, wide), 2 * rows * wide * (wide + r * 2)};
+    };
+    auto backward = [&](double rows, double wide) {  // gradX, gradA and gradB; these take x and gradY once more
+      return Cost{2 * rows * wide * 3 + c.value * wide * wide + 3 * adapters(rows, wide),
+                  2 * rows * wide * (wide + r * 4)};
+    };
     Tensor x({t, k}, random_floats(t * k, 1), RL_BF16), y({t, n}, random_floats(t * n, 2), RL_BF16), h({t, r}),
         gradX({t, k}, RL_BF16);
     rl_lora_segment s{};
@@ -152,17 +183,18 @@ inline void lora_cases(const Measure &measure) {
     s.a = a.raw(), s.b = b.raw(), s.gradA = gradA.raw(), s.gradB = gradB.raw();
     rl_lora lora{};
     lora.to = n, lora.h = h.raw(), lora.segments = &s, lora.count = 1;
-    const std::string shape = std::to_string(t) + " x 512 x 512, r 16";
-    const double rows = t > 16 ? 4096 : static_cast<double>(t);
+    const std::string shape = std::to_string(t) + " x 512 x 512, r 16", over = c.over;
+    const double rows = t > 64 ? 4096 : static_cast<double>(t);
     const std::string real = std::to_string(static_cast<int>(rows)) + " x 4096 x 4096, r 16";
-    measure({"lora_linear", shape, forward(t, k), real, forward(rows, 4096), true},
-            [&] { RL_CHECK(rl_lora_linear(y, x, weight, nullptr, &lora, 1)); });
-    if (t > 16) {
-      measure({"lora_linear_backward", shape, backward(t, k), real, backward(rows, 4096), true},
-              [&] { RL_CHECK(rl_lora_linear_backward(gradX, y, x, weight, &lora, 1)); });
-    }
+    measure({"lora_linear" + over, shape, forward(static_cast<double>(t), k), real, forward(rows, 4096), true},
+            [&] { RL_CHECK(rl_lora_linear(y, x, c.weight, nullptr, &lora, 1)); });
+    if (!c.backward) continue;
+    measure(
+        {"lora_linear_backward" + over, shape, backward(static_cast<double>(t), k), real, backward(rows, 4096), true},
+        [&] { RL_CHECK(rl_lora_linear_backward(gradX, y, x, c.weight, &lora, 1)); });
   }
-  rl_weight_free(weight);
+  rl_weight_free(dense);
+  rl_weight_free(four);
 }
 
 // ---- attention

@@ -1,9 +1,11 @@
 // y = x W^T + bias (= or +=) for up to 16 rows of x (decoding), bf16: as fast as W can be read.
 // x [T,k], W [n,k], y [T,n]. A block for 16 rows of W, which are operand A of mma.m16n8k16, a warp for each of eight runs of
 // columns; 8 or 16 rows of x are operand B. Both come from memory to fragments directly: the order of the contraction is such that
-// a lane's share of 32 columns is 8 in a row. The warps' sums are added in their order in shared memory.
+// a lane's share of 32 columns is 8 in a row. The warps' sums are added in their order in shared memory. linear_..._lora: with a
+// lora_linear's legs (lora_fragments.h).
 // Traffic: W once, 2 bytes a value, past the first-level cache, in which x stays: T k 2 bytes for each block.
 #include "cuda/linear_few_rows.h"
+#include "cuda/lora_fragments.h"
 #include "cuda/op.h"
 #if defined(RL_KERNELS)
 #include "cuda/sum_place.h"
@@ -16,6 +18,7 @@ constexpr int kWarps = kThreads / 32;
 constexpr int kRows = 16;  // of W
 constexpr int kSlab = 32;  // columns of two products
 constexpr int kSlabs = 2;  // that a warp takes at a time
+static_assert(kWarps == kLegParts);
 
 #if defined(RL_KERNELS)
 
@@ -42,8 +45,9 @@ struct Step {
   }
 };
 
-template <class Y, int kN>
-DEVICE void few_rows(const View &y, const View &x, const View &w, const View &bias, bool accumulate) {
+template <class Y, int kN, class WithLegs>
+DEVICE void few_rows(const View &y, const View &x, const View &w, const View &bias, bool accumulate,
+                     const WithLegs &legs) {
   constexpr int kX = 8 * kN;
   SHARED(float, sums, [kWarps][kX * kRows]);
   constexpr int64_t kWidth = kSlabs * kSlab;
@@ -58,6 +62,7 @@ DEVICE void few_rows(const View &y, const View &x, const View &w, const View &bi
   float total[kN][4] = {};
   Step<kN> next;
   next.load(rows, xs, begin * kWidth, begin < end ? x.cols() : 0);
+  legs.add(total, 0, first, warp());
   for (int64_t step = begin; step < end; step++) {
     const Step<kN> now = next;
     next.load(rows, xs, (step + 1) * kWidth, step + 1 < end ? x.cols() : 0);
@@ -90,13 +95,17 @@ DEVICE void few_rows(const View &y, const View &x, const View &w, const View &bi
   *out = from_f32<Y>(accumulate ? to_f32(*out) + sum : sum);
 }
 
-#define LINEAR_FEW_ROWS(Y)                                                                      \
-  KERNEL(linear_8_rows_##Y, kThreads, View y, View x, View w, View bias, int32_t accumulate) {  \
-    few_rows<Y, 1>(y, x, w, bias, accumulate);                                                  \
-  }                                                                                             \
-  KERNEL(linear_16_rows_##Y, kThreads, View y, View x, View w, View bias, int32_t accumulate) { \
-    few_rows<Y, 2>(y, x, w, bias, accumulate);                                                  \
+#define LINEAR_FEW_ROWS_OF(rows, blocks, Y)                                                                          \
+  KERNEL_BLOCKS(linear_##rows##_rows_##Y, kThreads, blocks, View y, View x, View w, View bias, int32_t accumulate) { \
+    few_rows<Y, rows / 8>(y, x, w, bias, accumulate, NoLegs());                                                      \
+  }                                                                                                                  \
+  KERNEL_BLOCKS(linear_##rows##_rows_lora_##Y, kThreads, blocks, View y, View x, View w, View bias,                  \
+                int32_t accumulate, LoraTable legs) {                                                                \
+    few_rows<Y, rows / 8>(y, x, w, bias, accumulate, AddedLegs{legs});                                               \
   }
+#define LINEAR_FEW_ROWS(Y)    \
+  LINEAR_FEW_ROWS_OF(8, 3, Y) \
+  LINEAR_FEW_ROWS_OF(16, 2, Y)
 FOR_FLOATS(LINEAR_FEW_ROWS)
 
 #else
@@ -106,9 +115,9 @@ bool takes_few_rows(const View &x, const View &w) {
   return x.dtype == RL_BF16 && x.rows() <= 16 && x.cols() % 8 == 0 && aligned(x) && aligned(w);
 }
 
-void linear_few_rows(CudaDevice &device, View y, View x, View w, View bias, bool accumulate) {
+void linear_few_rows(CudaDevice &device, View y, View x, View w, View bias, bool accumulate, const LoraTable *legs) {
   const char *kernel = x.rows() <= 8 ? "linear_8_rows" : "linear_16_rows";
-  device.launch(kernel_name(kernel, {y.dtype}), Grid{ceil_div(w.rows(), kRows), 1, kThreads}, y, x, w, bias,
+  launch_beside(device, kernel, {y.dtype}, legs, Grid{ceil_div(w.rows(), kRows), 1, kThreads}, y, x, w, bias,
                 static_cast<int32_t>(accumulate));
 }
 

@@ -79,31 +79,54 @@ DEVICE void gradients(const LoraTable &table, const View &x) {
                      [&](int i, int j, float(&values)[kRun]) { result.write(first + i, first_rank + j, values); });
 }
 
-/// blockIdx.y as above; a thread for each element.
+/// Of element (c, j) of gradA^T or gradB, all parts of all segments that share it.
+DEVICE float sum_of_parts(const LoraTable &table, bool of_a, int64_t columns, int copies, int64_t c, int64_t j) {
+  float total = 0;
+  for (int q = static_cast<int>(blockIdx.y) / 2; q >= 0; q = table.entries[q].next) {
+    const LoraEntry &e = table.entries[q];
+    const int64_t small = copies * e.rank;
+    const float *sums = e.sums[of_a ? 0 : 1] + c * small + j;
+    float sum = 0;
+    for (int p = 0; p < e.parts; p++) {
+      for (int copy = 0; copy < copies; copy++) sum += sums[p * columns * small + copy * e.rank];
+    }
+    total += of_a ? sum : e.scale * sum;
+  }
+  return total;
+}
+
+/// blockIdx.y as above; blockIdx.x: kTurned columns of x or gradY by as many ranks. gradA lies across its sums and is turned.
 DEVICE void add_gradients(const LoraTable &table, int64_t k, int copies) {
+  SHARED(float, tile, [kTurned * kTurned]);
   const LoraEntry &e = table.entries[blockIdx.y / 2];
   const LoraRange &range = table.ranges[e.range];
   const bool of_a = blockIdx.y % 2 == 0;
-  const int64_t columns = of_a ? k : range.to - range.from, i = thread_of_grid();
-  if (!e.gradA || !e.first || i >= columns * e.rank) return;
-  const int64_t c = i / e.rank, j = i % e.rank, small = copies * e.rank;
-  float *out = of_a ? e.gradA + j * columns + c : e.gradB + i;
-  float total = *out;
-  for (int q = static_cast<int>(blockIdx.y) / 2; q >= 0; q = table.entries[q].next) {
-    const LoraEntry &of = table.entries[q];
-    const float *sums = of.sums[of_a ? 0 : 1] + c * small + j;
-    float sum = 0;
-    for (int p = 0; p < of.parts; p++) {
-      for (int copy = 0; copy < copies; copy++) sum += sums[p * columns * small + copy * e.rank];
+  const int64_t columns = of_a ? k : range.to - range.from, across = (e.rank + kTurned - 1) / kTurned,
+                first = blockIdx.x / across * kTurned, first_rank = blockIdx.x % across * kTurned;
+  if (!e.gradA || !e.first || first >= columns) return;
+  const int width = static_cast<int>(smaller(kTurned, e.rank - first_rank));
+  for (int i = threadIdx.x; i < kTurned * width; i += kSumThreads) {
+    const int64_t c = first + i / width, j = first_rank + i % width;
+    const float sum = c < columns ? sum_of_parts(table, of_a, columns, copies, c, j) : 0.0f;
+    if (of_a) {
+      tile[turned_place(i)] = sum;
+    } else if (c < columns) {
+      e.gradB[c * e.rank + j] += sum;
     }
-    total += of_a ? sum : of.scale * sum;
   }
-  *out = total;
+  if (!of_a) return;  // the whole block
+  __syncthreads();
+  for (int i = threadIdx.x; i < kTurned * width; i += kSumThreads) {
+    const int c = i % kTurned, j = i / kTurned;
+    if (first + c < columns) e.gradA[(first_rank + j) * columns + first + c] += tile[turned_place(c * width + j)];
+  }
 }
 
 KERNEL(lora_gradients_f32, kProductThreads, LoraTable table, View x) { gradients<f32>(table, x); }
 KERNEL(lora_gradients_bf16, kProductThreads, LoraTable table, View x) { gradients<bf16>(table, x); }
-KERNEL(lora_add_gradients, kSumThreads, LoraTable table, int64_t k, int32_t copies) { add_gradients(table, k, copies); }
+KERNEL_BLOCKS(lora_add_gradients, kSumThreads, 5, LoraTable table, int64_t k, int32_t copies) {
+  add_gradients(table, k, copies);
+}
 
 #else
 
@@ -122,7 +145,7 @@ LoraGradients::LoraGradients(CudaDevice &device, std::vector<LoraEntry> &entries
     e.sums[0] = device.scratch<float>(e.parts * k * small);
     e.sums[1] = device.scratch<float>(e.parts * n * small);
     most_blocks_ = std::max(most_blocks_, tiles * e.parts);
-    most_elements_ = std::max(most_elements_, std::max(k, n) * e.rank);
+    most_tiles_ = std::max(most_tiles_, ceil_div(std::max(k, n), kTurned) * ceil_div(e.rank, kTurned));
   }
 }
 
@@ -131,8 +154,8 @@ void LoraGradients::launch(const LoraTable &table, const View &x) const {
   device_.launch(kernel_name("lora_gradients", {x.dtype}),
                  Grid{most_blocks_, entries_ * 2, kProductThreads, product_bytes<SmallTiles>(false, false, size)},
                  table, x);
-  device_.launch("lora_add_gradients", Grid{ceil_div(most_elements_, kSumThreads), entries_ * 2, kSumThreads}, table,
-                 x.cols(), static_cast<int32_t>(lora_copies(size)));
+  device_.launch("lora_add_gradients", Grid{most_tiles_, entries_ * 2, kSumThreads}, table, x.cols(),
+                 static_cast<int32_t>(lora_copies(size)));
 }
 
 #endif

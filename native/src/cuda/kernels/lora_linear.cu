@@ -11,8 +11,9 @@
 //   lora_down   h = drop(x) a^T (or gh = gradY b): 16 or 32 rows a block, a warp for each eighth of the contraction,
 //               whose sums are added in their order. The cut depends on K alone, so a row's bits depend on nothing but
 //               the row.
-//   the product of tile_product.h, with legs: y is written once, rounded once
-// Where the base goes another way (few rows, NF4 codes) the same product is made of the legs alone and added to y.
+//   the product, with legs: y is written once, rounded once. That of tile_product.h; of few rows or of NF4's codes theirs
+//   (lora_fragments.h).
+// Where the base is a library's the product of tile_product.h is made of the legs alone and added to y.
 //
 // Traffic for bf16, T = 4096, K = N = 4096, r = 16: x 32 MiB once for h (all ranges together), which its product then
 // finds in the second-level cache in part; a and b 0.5 MiB read, 1.2 written and read again. Work on tensor cores:
@@ -88,25 +89,54 @@ DEVICE void put_leg(T *row, int64_t j, const LoraEntry &e, float v) {
   for (int64_t c = lora_parts(sizeof(T)) * e.rank + j; c < e.depth; c += e.rank) row[c] = from_f32<T>(0.0f);
 }
 
+/// Place `at` of each copy of `down`, which are `size` apart.
+template <class T>
+DEVICE void put_copies(T *down, int64_t at, int64_t size, float v) {
+  const Copies<T> copies(v);
+#pragma unroll
+  for (int copy = 0; copy < lora_copies(sizeof(T)); copy++) down[copy * size + at] = copies.value[copy];
+}
+
+/// down = b^T [ranks,n]: a block turns tiles of kTurned columns by as many ranks.
+template <class T>
+DEVICE void pack_turned(const LoraEntry &e, int64_t n) {
+  SHARED(float, tile, [kTurned * kTurned]);
+  const int64_t ranks = e.rank, pitch = whole_steps(n), across = (ranks + kTurned - 1) / kTurned;
+  for (int64_t i = blockIdx.x; i < pitch / kTurned * across; i += gridDim.x) {
+    const int64_t column = i / across * kTurned, first = i % across * kTurned;
+    const int width = static_cast<int>(smaller(kTurned, ranks - first));
+    for (int p = threadIdx.x; p < kTurned * width; p += kThreads) {
+      const int64_t c = column + p / width;
+      tile[turned_place(p)] = c < n ? e.b[c * ranks + first + p % width] : 0.0f;
+    }
+    __syncthreads();
+    for (int p = threadIdx.x; p < kTurned * width; p += kThreads) {
+      const int j = p / kTurned, c = p % kTurned;
+      put_copies(static_cast<T *>(e.down), (first + j) * pitch + column + c, ranks * pitch,
+                 tile[turned_place(c * width + j)]);
+    }
+    __syncthreads();
+  }
+}
+
 /// blockIdx.y: the segment.
 template <class T>
 DEVICE void pack(const LoraTable &table, const LoraEntry &e, int64_t k, int64_t n) {
-  const int64_t ranks = e.rank, width = table.backward ? n : k, pitch = whole_steps(width),
-                step = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  T *down = static_cast<T *>(e.down), *leg = static_cast<T *>(e.leg);
-  for (int64_t i = thread_of_grid(); i < ranks * pitch; i += step) {
-    const int64_t j = i / pitch, c = i % pitch;
-    const Copies<T> v(c >= width ? 0.0f : table.backward ? e.b[c * ranks + j] : e.a[j * k + c]);
-#pragma unroll
-    for (int copy = 0; copy < lora_copies(sizeof(T)); copy++) down[copy * ranks * pitch + i] = v.value[copy];
-  }
+  const int64_t ranks = e.rank, step = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  T *leg = static_cast<T *>(e.leg);
   if (table.backward) {
+    pack_turned<T>(e, n);
     const int64_t columns = whole_steps(k);
     for (int64_t i = thread_of_grid(); i < e.depth * columns; i += step) {
       const int64_t column = i % columns;
       leg[i] = leg_element<T>(i / columns, ranks, [&](int64_t j) { return column < k ? e.a[j * k + column] : 0.0f; });
     }
   } else {
+    const int64_t pitch = whole_steps(k);
+    for (int64_t i = thread_of_grid(); i < ranks * pitch; i += step) {
+      const int64_t c = i % pitch;
+      put_copies(static_cast<T *>(e.down), i, ranks * pitch, c < k ? e.a[i / pitch * k + c] : 0.0f);
+    }
     for (int64_t i = thread_of_grid(); i < e.depth * n; i += step) {
       leg[i] = leg_element<T>(i % e.depth, ranks, [&](int64_t j) { return e.b[i / e.depth * ranks + j]; });
     }
@@ -348,11 +378,11 @@ KERNEL(lora_mask, kThreads, LoraTable table, int64_t rows) {
   range.mask[i] = bits;
 }
 
-#define LORA_PACK(T)                                            \
-  KERNEL(lora_pack_##T, kThreads, LoraTable table, int64_t k) { \
-    const LoraEntry &e = table.entries[blockIdx.y];             \
-    const LoraRange &range = table.ranges[e.range];             \
-    pack<T>(table, e, k, range.to - range.from);                \
+#define LORA_PACK(T)                                                      \
+  KERNEL_BLOCKS(lora_pack_##T, kThreads, 6, LoraTable table, int64_t k) { \
+    const LoraEntry &e = table.entries[blockIdx.y];                       \
+    const LoraRange &range = table.ranges[e.range];                       \
+    pack<T>(table, e, k, range.to - range.from);                          \
   }
 FOR_FLOATS(LORA_PACK)
 
@@ -414,6 +444,7 @@ class Adapters {
           }
         }
         range.pitch = std::max<int64_t>(range.pitch, e.depth);
+        table_.most_depth = std::max(table_.most_depth, e.depth);
         most_tiles_ = std::max<int64_t>(most_tiles_, ceil_div(e.rank, 8));
         most_size_ = std::max<int64_t>(most_size_, e.rank * whole_steps(width) + e.depth * std::max(n, k));
         entries_.push_back(e);
@@ -553,6 +584,21 @@ bool base_apart(const CudaDevice &device, const View &x) {
   return device.options().gemm == Options::Gemm::cublaslt || takes_tf32(device, x);
 }
 
+/// gradX = gradY W and the legs.
+void put_gradient(CudaDevice &device, const View &gradX, const View &gradY, const Weight &weight,
+                  const LoraTable &table) {
+  if (const Nf4Matrix *four = nf4_for_product(weight, gradY.rows(), kNf4BackwardRows)) {
+    return nf4_linear_backward_input(device, gradX, gradY, *four, false, &table);
+  }
+  const View w = matrix_of(weight);
+  if (base_apart(device, gradY)) {
+    launch_product(device, "linear_backward_input", gradX, gradY, true, w, false, View{}, false);
+    launch_legs(device, "lora_linear_backward_input", gradX, gradY, false, table);
+  } else {
+    launch_with_legs(device, "lora_linear_backward_input", gradX, gradY, w, false, View{}, false, table);
+  }
+}
+
 }  // namespace
 
 void lora_linear(Device &device, View y, View x, const Weight &weight, View bias, const Lora *loras, int32_t count) {
@@ -560,10 +606,13 @@ void lora_linear(Device &device, View y, View x, const Weight &weight, View bias
   Adapters adapters(d, loras, count, x, weight.k, false);
   if (adapters.none()) return linear(device, y, x, weight, bias, false);
   adapters.prepare();
-  const bool apart = base_apart(d, x) || nf4_for_product(weight, x.rows(), kNf4ForwardRows);
-  const View w = apart ? View{} : matrix_of(weight);
-  if (apart || takes_few_rows(x, w)) {
-    linear(device, y, x, weight, bias, false);
+  if (const Nf4Matrix *four = nf4_for_product(weight, x.rows(), kNf4ForwardRows)) {
+    return nf4_linear(d, y, x, *four, bias, false, &adapters.table());
+  }
+  const View w = matrix_of(weight);
+  if (takes_few_rows(x, w)) return linear_few_rows(d, y, x, w, bias, false, &adapters.table());
+  if (base_apart(d, x)) {
+    launch_product(d, "linear", y, x, true, w, true, bias, false);
     launch_legs(d, "lora_linear", y, x, true, adapters.table());
   } else {
     launch_with_legs(d, "lora_linear", y, x, w, true, bias, false, adapters.table());
@@ -580,13 +629,7 @@ void lora_linear_backward(Device &device, View gradX, View gradY, View x, const 
   }
   LoraGradients gradients(d, adapters.entries(), adapters.ranges(), weight.k, x.dtype);
   adapters.prepare();
-  if (gradX && (base_apart(d, gradY) || nf4_for_product(weight, gradY.rows(), kNf4BackwardRows))) {
-    linear_backward_input(device, gradX, gradY, weight, false);
-    launch_legs(d, "lora_linear_backward_input", gradX, gradY, false, adapters.table());
-  } else if (gradX) {
-    launch_with_legs(d, "lora_linear_backward_input", gradX, gradY, matrix_of(weight), false, View{}, false,
-                     adapters.table());
-  }
+  if (gradX) put_gradient(d, gradX, gradY, weight, adapters.table());
   gradients.launch(adapters.table(), x);
 }
 

@@ -120,10 +120,10 @@ FOR_FLOATS(NF4_DEQUANTIZE)
 
 // ---- weights ---------------------------------------------------------------------------------------------------------
 
-/// Where 16 columns of a row lie, `run` of its k / 16.
+/// Where 8 columns of a row lie, `run` of its k / 8.
 DEVICE int64_t run_at(int64_t k, int64_t row, int64_t run) {
-  const int64_t tile = row / kNf4Rows * (k / kNf4Block) + run / 4;
-  return tile * kNf4TileBytes + (row % 8 * 4 + run % 4) * 16 + row % kNf4Rows / 8 * 8;
+  const int64_t tile = row / kNf4Rows * (k / kNf4Block) + run / 8;
+  return tile * kNf4TileBytes + (row % 8 * 4 + run % 4) * 16 + row % kNf4Rows / 8 * 8 + run % 8 / 4 * 4;
 }
 
 /// The part's codes and absmax into tiles; rows past the part's are padding. A thread for each run of 16 columns.
@@ -139,7 +139,7 @@ KERNEL(nf4_pack, kThreads, uint8_t *codes, void *absmax, Nf4Part from, int32_t d
                  static_cast<uint32_t>(in[w * 4 + 3]) << 24;
     }
   }
-  store_vector(reinterpret_cast<uint2 *>(codes + run_at(k, row, run)), make_uint2(words[0], words[1]));
+  for (int w = 0; w < 2; w++) *reinterpret_cast<uint32_t *>(codes + run_at(k, row, run * 2 + w)) = words[w];
   if (run % 4) return;
   const int64_t blocks = k / kNf4Block, block = run / 4, source = local * blocks + block;
   const int64_t at = (row / kNf4Rows * blocks + block) * kNf4Rows + row % kNf4Rows;
@@ -158,16 +158,18 @@ DEVICE void fill_table(float *table) {
   __syncthreads();
 }
 
-/// Four lanes have 16 columns each of a row, `low` and `high` being a lane's codes: writes all 64 in chunks of 16 bytes,
+/// Four lanes have a row's codes, `low` those of columns 8 q .. 8 q + 7, `high` 32 on: writes all 64 in chunks of 16 bytes,
 /// neighbours by neighbours. By the whole warp; `inside`: whether there is such a row. 16-byte aligned.
 template <class T>
 DEVICE void put_row(T *to, const float *table, uint32_t low, uint32_t high, float absmax, bool inside) {
   constexpr int kChunk = 16 / sizeof(T), kOfWord = 8 / kChunk;  // chunks of a word of codes
 #pragma unroll
   for (int first = 0; first < kNf4Block / kChunk; first += 4) {
-    const int chunk = first + lane() % 4, word = chunk / kOfWord, from = lane() / 4 * 4 + word / 2;
-    const uint32_t a = __shfl_sync(kFullWarp, low, from), b = __shfl_sync(kFullWarp, high, from);
-    const uint32_t codes = (word % 2 ? b : a) >> chunk % kOfWord * 16;
+    const int chunk = first + lane() % 4;
+    uint32_t codes = first / kOfWord < 4 ? low : high;
+    if constexpr (kOfWord > 1) {
+      codes = __shfl_sync(kFullWarp, codes, lane() / 4 * 4 + chunk / kOfWord % 4) >> chunk % kOfWord * 16;
+    }
     float x[kChunk];
 #pragma unroll
     for (int e = 0; e < kChunk; e++) {
@@ -198,11 +200,14 @@ DEVICE void dequantize_tiles(T *out, const Nf4Matrix &w, int64_t from, int64_t t
     const int64_t tile = begin + (static_cast<int64_t>(blockIdx.x) * kTilesAWarp + i) * kWarps + warp();
     if (tile >= end) return;
     const uint4 codes = load_once(reinterpret_cast<const uint4 *>(w.codes + tile * kNf4TileBytes) + lane());
-    const int64_t block = tile % blocks, row = tile / blocks * kNf4Rows + lane() / 4;
+    const int64_t block = tile % blocks, first = tile / blocks * kNf4Rows, row = first + lane() / 4;
+    const float absmax = Nf4Row(w, first + lane() % kNf4Rows)[block];
+    const float of_upper = __shfl_sync(kFullWarp, absmax, lane() / 4),
+                of_lower = __shfl_sync(kFullWarp, absmax, lane() / 4 + 8);
     T *to = out + (row - from) * w.k + block * kNf4Block;
     const bool upper = row >= from && row < to_row, lower = row + 8 >= from && row + 8 < to_row;
-    put_row(to, table, codes.x, codes.y, upper ? Nf4Row(w, row)[block] : 0.0f, upper);
-    put_row(to + 8 * w.k, table, codes.z, codes.w, lower ? Nf4Row(w, row + 8)[block] : 0.0f, lower);
+    put_row(to, table, codes.x, codes.y, of_upper, upper);
+    put_row(to + 8 * w.k, table, codes.z, codes.w, of_lower, lower);
   }
 }
 
@@ -224,7 +229,7 @@ DEVICE void pick_rows(View y, const Nf4Matrix &w, View ids) {
       out[i] = from_f32<T>(stored_value(*part, w.doubled != 0, (id - part->begin) * w.k + i));
       continue;
     }
-    const uint8_t byte = w.codes[run_at(w.k, id, i / 16) + i % 16 / 2];
+    const uint8_t byte = w.codes[run_at(w.k, id, i / 8) + i % 8 / 2];
     out[i] = from_f32<T>(nf4_code(i % 2 ? byte & 15 : byte >> 4) * Nf4Row(w, id)[i / kNf4Block]);
   }
 }

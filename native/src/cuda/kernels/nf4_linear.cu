@@ -6,7 +6,10 @@
 //   Up to 8 rows: a block of threads for 16 rows of W, a warp for each run. x is read from the cache.
 //   More: a block for 128 rows of W by up to 64 of x, a warp for each 16 rows of W; x passes through shared memory, two stages of
 //   128 columns. Where that leaves most of the GPU idle the runs go to blocks of their own, and their sums pass through memory.
+// nf4_linear_..._lora: with a lora_linear's legs (lora_fragments.h), which the runs share; so those rows' bits depend on nothing
+// else, either.
 // Traffic: 0.5 bytes a value for the codes and 1/64 or 1/16 for absmax, once for each 64 rows of x: a quarter of bf16's.
+#include "cuda/lora_fragments.h"
 #include "cuda/nf4_linear.h"
 #include "cuda/op.h"
 #if defined(RL_KERNELS)
@@ -19,10 +22,12 @@ namespace rl::cuda {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
 constexpr int kParts = kWarps;
+static_assert(kParts == kLegParts);
 constexpr int kFewRows = 8;
 constexpr int kTableBytes = 256 * 32 * 4;
-/// A stage of x in shared memory: its pitch keeps 16-byte loads by columns 16 q of rows g without bank conflicts.
-constexpr int kStageColumns = 128, kPitch = kStageColumns + 8;
+/// A stage of x in shared memory: its pitch keeps 16-byte loads by columns 8 q of two rows, which are eight lanes', without bank
+/// conflicts.
+constexpr int kStageColumns = 128, kPitch = kStageColumns + 32;
 
 #if defined(RL_KERNELS)
 
@@ -61,8 +66,9 @@ DEVICE void put(const View &y, const View &bias, bool accumulate, int64_t t, int
 
 // ---- few rows --------------------------------------------------------------------------------------------------------
 
-template <class Y>
-DEVICE void few_rows(const View &y, const View &x, const Nf4Matrix &w, const View &bias, bool accumulate) {
+template <class Y, class WithLegs>
+DEVICE void few_rows(const View &y, const View &x, const Nf4Matrix &w, const View &bias, bool accumulate,
+                     const WithLegs &legs) {
   SHARED_DYNAMIC(memory);
   uint32_t *table = reinterpret_cast<uint32_t *>(memory);
   float *sums = reinterpret_cast<float *>(memory + kTableBytes);  // [kParts][8 rows of x, 16 of W]
@@ -72,10 +78,11 @@ DEVICE void few_rows(const View &y, const View &x, const Nf4Matrix &w, const Vie
   Nf4TilePair next;
   next.load(w, row, strip, begin, end);
   fill_nf4_pairs(table);
+  float total[1][4] = {};
+  legs.add(total, 0, strip * kNf4Rows, warp());
   __syncthreads();
   // Rows past the last are the last once more; what they give is not stored.
-  const bf16 *mine = x.row<bf16>(smaller(lane() / 4, x.rows() - 1)) + lane() % 4 * 16;
-  float total[1][4] = {};
+  const bf16 *mine = x.row<bf16>(smaller(lane() / 4, x.rows() - 1)) + lane() % 4 * 8;
   for (int64_t block = begin; block < end; block += 2) {
     const Nf4TilePair pair = next;
     next.load(w, row, strip, block + 2, end);
@@ -114,17 +121,19 @@ DEVICE void load_stage(bf16 *stage, const View &x, int64_t first_row, int64_t bl
 }
 
 /// The sums of run `part` for this warp's strip.
-template <int kN>
+template <int kN, class WithLegs>
 DEVICE void add_part(float (&total)[kN][4], const View &x, const Nf4Matrix &w, const Nf4Row &row, int64_t strip,
-                     int64_t first_row, int64_t part, const uint32_t *table, bf16 *stages) {
+                     int64_t first_row, int64_t part, const uint32_t *table, bf16 *stages, const WithLegs &legs) {
   constexpr int kStage = kN * 8 * kPitch;
   const int64_t blocks = w.k / kNf4Block, begin = part_begin(blocks, part), end = part_begin(blocks, part + 1);
   const bool real = strip * kNf4Rows < w.n;
-  if (begin == end) return;  // the same for the whole grid
   Nf4TilePair next;
-  load_stage<kN>(stages, x, first_row, begin);
-  cp_async_commit();
-  if (real) next.load(w, row, strip, begin, end);
+  if (begin < end) {  // the same for the whole grid
+    load_stage<kN>(stages, x, first_row, begin);
+    cp_async_commit();
+    if (real) next.load(w, row, strip, begin, end);
+  }
+  if (legs.reach(static_cast<int>(part))) legs.add(total, first_row, strip * kNf4Rows, static_cast<int>(part));
   int stage = 0;
   for (int64_t block = begin; block < end; block += 2, stage ^= 1) {
     const Nf4TilePair pair = next;
@@ -138,7 +147,7 @@ DEVICE void add_part(float (&total)[kN][4], const View &x, const Nf4Matrix &w, c
     }
     __syncthreads();
     if (real) {
-      const bf16 *mine = stages + stage * kStage + lane() / 4 * kPitch + lane() % 4 * 16;
+      const bf16 *mine = stages + stage * kStage + lane() / 4 * kPitch + lane() % 4 * 8;
 #pragma unroll
       for (int i = 0; i < 2; i++) {
         const float upper = pair.scale_of(i, lane() / 4), lower = pair.scale_of(i, lane() / 4 + 8);
@@ -164,8 +173,9 @@ DEVICE void for_each(const float (&total)[kN][4], int64_t first_row, int64_t str
 }
 
 /// blockIdx.x: 128 rows of W; blockIdx.y: 8 kN rows of x.
-template <class Y, int kN>
-DEVICE void more_rows(const View &y, const View &x, const Nf4Matrix &w, const View &bias, bool accumulate) {
+template <class Y, int kN, class WithLegs>
+DEVICE void more_rows(const View &y, const View &x, const Nf4Matrix &w, const View &bias, bool accumulate,
+                      const WithLegs &legs) {
   SHARED_DYNAMIC(memory);
   uint32_t *table = reinterpret_cast<uint32_t *>(memory);
   bf16 *stages = reinterpret_cast<bf16 *>(memory + kTableBytes);
@@ -175,7 +185,7 @@ DEVICE void more_rows(const View &y, const View &x, const Nf4Matrix &w, const Vi
   float sum[kN][4] = {};
   for (int64_t part = 0; part < kParts; part++) {
     float total[kN][4] = {};
-    add_part<kN>(total, x, w, row, strip, first_row, part, table, stages);
+    add_part<kN>(total, x, w, row, strip, first_row, part, table, stages, legs);
 #pragma unroll
     for (int n = 0; n < kN; n++) {
 #pragma unroll
@@ -202,8 +212,8 @@ DEVICE void more_rows(const View &y, const View &x, const Nf4Matrix &w, const Vi
 }
 
 /// sums f32 [kParts,T,n]. blockIdx.y: 8 kN rows of x, and the runs side by side.
-template <int kN>
-DEVICE void one_part(float *sums, const View &x, const Nf4Matrix &w) {
+template <int kN, class WithLegs>
+DEVICE void one_part(float *sums, const View &x, const Nf4Matrix &w, const WithLegs &legs) {
   SHARED_DYNAMIC(memory);
   uint32_t *table = reinterpret_cast<uint32_t *>(memory);
   bf16 *stages = reinterpret_cast<bf16 *>(memory + kTableBytes);
@@ -212,7 +222,7 @@ DEVICE void one_part(float *sums, const View &x, const Nf4Matrix &w) {
   const Nf4Row row(w, strip * kNf4Rows + lane() % 16);
   fill_nf4_pairs(table);
   float total[kN][4] = {};
-  add_part<kN>(total, x, w, row, strip, first_row, part, table, stages);
+  add_part<kN>(total, x, w, row, strip, first_row, part, table, stages, legs);
   for_each(total, first_row, strip, [&](int64_t t, int64_t column, float value) {
     if (t < x.rows() && column < w.n) sums[(part * x.rows() + t) * w.n + column] = value;
   });
@@ -229,26 +239,36 @@ DEVICE void add_parts(const View &y, const float *sums, const View &bias, bool a
   put<Y>(y, bias, accumulate, t, column, sum);
 }
 
-#define NF4_LINEAR(Y)                                                                                     \
-  KERNEL(nf4_linear_few_rows_##Y, kThreads, View y, View x, Nf4Matrix w, View bias, int32_t accumulate) { \
-    few_rows<Y>(y, x, w, bias, accumulate);                                                               \
-  }                                                                                                       \
-  KERNEL(nf4_linear_16_##Y, kThreads, View y, View x, Nf4Matrix w, View bias, int32_t accumulate) {       \
-    more_rows<Y, 2>(y, x, w, bias, accumulate);                                                           \
-  }                                                                                                       \
-  KERNEL(nf4_linear_32_##Y, kThreads, View y, View x, Nf4Matrix w, View bias, int32_t accumulate) {       \
-    more_rows<Y, 4>(y, x, w, bias, accumulate);                                                           \
-  }                                                                                                       \
-  KERNEL(nf4_linear_64_##Y, kThreads, View y, View x, Nf4Matrix w, View bias, int32_t accumulate) {       \
-    more_rows<Y, 8>(y, x, w, bias, accumulate);                                                           \
-  }                                                                                                       \
-  KERNEL(nf4_linear_add_parts_##Y, kThreads, View y, const float *sums, View bias, int32_t accumulate) {  \
-    add_parts<Y>(y, sums, bias, accumulate);                                                              \
+// `blocks`: as many as the plain instance's registers allow, which the other one keeps to.
+#define NF4_LINEAR_ROWS(rows, blocks, Y, function)                                                      \
+  KERNEL_BLOCKS(nf4_linear_##rows##_##Y, kThreads, blocks, View y, View x, Nf4Matrix w, View bias,      \
+                int32_t accumulate) {                                                                   \
+    function(y, x, w, bias, accumulate, NoLegs());                                                      \
+  }                                                                                                     \
+  KERNEL_BLOCKS(nf4_linear_##rows##_lora_##Y, kThreads, blocks, View y, View x, Nf4Matrix w, View bias, \
+                int32_t accumulate, LoraTable legs) {                                                   \
+    function(y, x, w, bias, accumulate, AddedLegs{legs});                                               \
+  }
+#define NF4_LINEAR(Y)                                                                                    \
+  NF4_LINEAR_ROWS(few_rows, 3, Y, few_rows<Y>)                                                           \
+  NF4_LINEAR_ROWS(16, 2, Y, (more_rows<Y, 2>))                                                           \
+  NF4_LINEAR_ROWS(32, 1, Y, (more_rows<Y, 4>))                                                           \
+  NF4_LINEAR_ROWS(64, 1, Y, (more_rows<Y, 8>))                                                           \
+  KERNEL(nf4_linear_add_parts_##Y, kThreads, View y, const float *sums, View bias, int32_t accumulate) { \
+    add_parts<Y>(y, sums, bias, accumulate);                                                             \
   }
 FOR_FLOATS(NF4_LINEAR)
-KERNEL(nf4_linear_part_16, kThreads, float *sums, View x, Nf4Matrix w) { one_part<2>(sums, x, w); }
-KERNEL(nf4_linear_part_32, kThreads, float *sums, View x, Nf4Matrix w) { one_part<4>(sums, x, w); }
-KERNEL(nf4_linear_part_64, kThreads, float *sums, View x, Nf4Matrix w) { one_part<8>(sums, x, w); }
+
+#define NF4_LINEAR_PART(rows, blocks)                                                                                \
+  KERNEL_BLOCKS(nf4_linear_part_##rows, kThreads, blocks, float *sums, View x, Nf4Matrix w) {                        \
+    one_part<rows / 8>(sums, x, w, NoLegs());                                                                        \
+  }                                                                                                                  \
+  KERNEL_BLOCKS(nf4_linear_part_##rows##_lora, kThreads, blocks, float *sums, View x, Nf4Matrix w, LoraTable legs) { \
+    one_part<rows / 8>(sums, x, w, AddedLegs{legs});                                                                 \
+  }
+NF4_LINEAR_PART(16, 2)
+NF4_LINEAR_PART(32, 2)
+NF4_LINEAR_PART(64, 1)
 
 #else
 
@@ -266,13 +286,14 @@ View aligned(CudaDevice &device, const View &x) {
 
 }  // namespace
 
-void nf4_linear(CudaDevice &device, View y, View x, const Nf4Matrix &w, View bias, bool accumulate) {
+void nf4_linear(CudaDevice &device, View y, View x, const Nf4Matrix &w, View bias, bool accumulate,
+                const LoraTable *legs) {
   const int64_t rows = x.rows(), strips = ceil_div(w.n, kNf4Rows);
   const int32_t add = accumulate;
   x = aligned(device, x);
   if (rows <= kFewRows) {
     const Grid grid{strips, 1, kThreads, kTableBytes + kParts * 16 * kFewRows * 4};
-    device.launch(kernel_name("nf4_linear_few_rows", {y.dtype}), grid, y, x, w, bias, add);
+    launch_beside(device, "nf4_linear_few_rows", {y.dtype}, legs, grid, y, x, w, bias, add);
     return;
   }
   struct Tile {
@@ -287,11 +308,11 @@ void nf4_linear(CudaDevice &device, View y, View x, const Nf4Matrix &w, View bia
   const int64_t shared = kTableBytes + 2 * tile.rows * kPitch * 2;
   if (groups * steps * 2 > device.multiprocessors()) {
     const Grid grid{groups, steps, kThreads, shared};
-    device.launch(kernel_name(tile.whole, {y.dtype}), grid, y, x, w, bias, add);
+    launch_beside(device, tile.whole, {y.dtype}, legs, grid, y, x, w, bias, add);
     return;
   }
   float *sums = device.scratch<float>(kParts * rows * w.n);
-  device.launch(tile.part, Grid{groups, steps * kParts, kThreads, shared}, sums, x, w);
+  launch_beside(device, tile.part, {}, legs, Grid{groups, steps * kParts, kThreads, shared}, sums, x, w);
   device.launch(kernel_name("nf4_linear_add_parts", {y.dtype}), Grid{ceil_div(w.n, kThreads), rows, kThreads}, y,
                 static_cast<const float *>(sums), bias, add);
 }

@@ -4,7 +4,9 @@
 // a time from the codes through registers into shared memory of its own, and from there transposed (ldmatrix) as operand A of
 // gradX^T = W^T gradY^T. The runs are added in their order, which is one for any number of rows: a row's bits depend on nothing
 // else. gradY is read from the cache: within 32 rows of W the contraction's order is such that a lane's share is 16 bytes in a row.
+// nf4_linear_backward_input_..._lora: with a lora_linear's legs (lora_fragments.h), whose steps are units of 32 rows, too.
 // Traffic: 0.5 bytes a value for the codes and 1/64 or 1/16 for absmax, once for each 32 rows of gradY.
+#include "cuda/lora_fragments.h"
 #include "cuda/nf4_linear.h"
 #include "cuda/op.h"
 #if defined(RL_KERNELS)
@@ -16,9 +18,10 @@ namespace rl::cuda {
 constexpr int kThreads = 256;
 constexpr int kParts = kThreads / 32;
 constexpr int kUnit = 32;  // rows of W that a warp takes at a time
-constexpr int kColumns = 64, kPitch = kColumns + 8;
+static_assert(kParts == kLegParts);
+constexpr int kColumns = 64;
 constexpr int kTableBytes = 16 * 32 * 4;
-constexpr int kStageBytes = kUnit * kPitch * 2;
+constexpr int kStageBytes = kUnit * kColumns * 2;
 constexpr int kSumPitch = kColumns + 4;  // a fragment's lanes have rows 2 q and columns g: none in a bank of another
 
 constexpr int64_t shared_bytes(int rows) {
@@ -26,6 +29,8 @@ constexpr int64_t shared_bytes(int rows) {
 }
 
 #if defined(RL_KERNELS)
+
+static_assert(kUnit == kStep);
 
 /// 32 rows of W by 64 columns as a warp has loaded them, and the same columns of 8 kN rows of gradY.
 template <int kN>
@@ -66,21 +71,90 @@ struct Unit {
 /// The place of row 8 q + 4 j + 2 h + e of a unit: q and e innermost, as product j's contraction runs.
 DEVICE int place(int row) { return row % 8 / 4 * 16 + row % 4 / 2 * 8 + row / 8 * 2 + row % 2; }
 
-/// The values of 16 columns of a row, to shared memory.
-DEVICE void put_values(bf16 *to, const float *table, uint32_t low, uint32_t high, float absmax) {
-  uint32_t words[8];
+/// Where columns 8 c .. 8 c + 7 of the unit's place `row` lie in the stage. Neither eight rows of one c meet in a bank, nor two rows
+/// of four c, of which the first is even.
+DEVICE int stage_at(int row, int c) { return row * kColumns + (c ^ row % 8 / 2 ^ row % 2 * 4) * 8; }
+
+/// The values of 8 columns of a row, to shared memory.
+DEVICE void put_values(bf16 *to, const float *table, uint32_t codes, float absmax) {
+  uint32_t words[4];
 #pragma unroll
-  for (int i = 0; i < 8; i++) {
-    const uint32_t byte = (i < 4 ? low : high) >> i % 4 * 8;
+  for (int i = 0; i < 4; i++) {
+    const uint32_t byte = codes >> i * 8;
     words[i] = pack_bf16(table[(byte >> 4 & 15u) * 32] * absmax, table[(byte & 15u) * 32] * absmax);
   }
   store_vector(reinterpret_cast<uint4 *>(to), make_uint4(words[0], words[1], words[2], words[3]));
-  store_vector(reinterpret_cast<uint4 *>(to + 8), make_uint4(words[4], words[5], words[6], words[7]));
+}
+
+/// Operand A of product j of a unit for columns 16 m .. 16 m + 15.
+DEVICE void load_unit(uint32_t (&a)[4], const bf16 *stage, int j, int m) {
+  ldmatrix_x4_transposed(a, stage + stage_at(j * 16 + lane() / 16 * 8 + lane() % 8, m * 2 + lane() / 8 % 2));
+}
+
+/// total += this warp's part of the legs of `columns` from `column` on for rows [row, row + 8 kN) of `rows`, of what each range's
+/// dropout keeps.
+template <int kN>
+DEVICE void add_legs(float (&total)[4][kN][4], bf16 *stage, const LoraTable &table, int64_t row, int64_t rows,
+                     int64_t column, int64_t columns) {
+  const Legs legs{table, row, row + 8 * kN, column, column + kColumns};
+  legs.for_each([&](const LoraRange &range, const LoraEntry &entry) {
+    const bf16 *leg = static_cast<const bf16 *>(entry.leg) + column + lane() % 8 * 8,
+               *gh = leg_line(range.rows, range.pitch, row + lane() / 4);
+    const int begin = static_cast<int>(entry.begin - row) - lane() / 4, pitch = static_cast<int>(range.pitch),
+              end = static_cast<int>(entry.end - row) - lane() / 4;
+#pragma unroll 1
+    for (int k = warp() * kUnit; k < entry.depth; k += kParts * kUnit) {
+#pragma unroll
+      for (int i = 0; i < kUnit; i += 4) {
+        const int line = i + lane() / 8;
+        store_vector(reinterpret_cast<uint4 *>(stage + stage_at(place(line), lane() % 8)),
+                     load_vector(reinterpret_cast<const uint4 *>(leg + (k + line) * columns)));
+      }
+      uint4 g[kN];
+#pragma unroll
+      for (int n = 0; n < kN; n++) {
+        g[n] = leg_columns(gh + n * 8 * pitch + k, n * 8 >= begin && n * 8 < end);
+      }
+      __syncwarp();
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        uint32_t keep[kN][2];  // of rows 2 q + e and 32 columns
+#pragma unroll
+        for (int n = 0; n < kN; n++) {
+#pragma unroll
+          for (int e = 0; e < 2; e++) {
+            const int64_t t = row + n * 8 + lane() % 4 * 2 + e;
+            keep[n][e] = !range.mask ? ~0u : t < rows ? range.mask[t * range.words + column / 32 + half] : 0u;
+            keep[n][e] >>= lane() / 4;
+          }
+        }
+#pragma unroll
+        for (int m = 0; m < 2; m++) {
+          uint32_t a[2][4];
+#pragma unroll
+          for (int j = 0; j < 2; j++) load_unit(a[j], stage, j, half * 2 + m);
+#pragma unroll
+          for (int n = 0; n < kN; n++) {
+            float part[4] = {};
+            mma_bf16(part, a[0], g[n].x, g[n].y);
+            mma_bf16(part, a[1], g[n].z, g[n].w);
+#pragma unroll
+            for (int r = 0; r < 4; r++) {
+              total[half * 2 + m][n][r] += keep[n][r % 2] >> (m * 16 + r / 2 * 8) & 1 ? part[r] : 0.0f;
+            }
+          }
+        }
+      }
+      __syncwarp();  // the stage is free
+    }
+    return true;
+  });
 }
 
 /// blockIdx.x: 64 columns; blockIdx.y: 8 kN rows of gradY.
-template <class Out, int kN>
-DEVICE void backward_input(const View &gradX, const View &gradY, const Nf4Matrix &w, bool accumulate) {
+template <class Out, int kN, bool kLegs>
+DEVICE void backward_input(const View &gradX, const View &gradY, const Nf4Matrix &w, bool accumulate,
+                           const LoraTable &legs) {
   SHARED_DYNAMIC(memory);
   float *table = reinterpret_cast<float *>(memory);
   bf16 *stage = reinterpret_cast<bf16 *>(memory + kTableBytes + warp() * kStageBytes);
@@ -93,6 +167,7 @@ DEVICE void backward_input(const View &gradX, const View &gradY, const Nf4Matrix
   for (int i = threadIdx.x; i < 16 * 32; i += kThreads) table[i] = nf4_code(i / 32);
   __syncthreads();
   float total[4][kN][4] = {};
+  if constexpr (kLegs) add_legs(total, stage, legs, first_row, gradX.rows(), block * kColumns, gradX.cols());
   for (int64_t u = begin; u < end; u++) {
     const Unit<kN> unit = next;
     if (u + 1 < end) next.load(w, part, gradY, first_row, u + 1, block);
@@ -101,9 +176,11 @@ DEVICE void backward_input(const View &gradX, const View &gradY, const Nf4Matrix
       const int row = i * 16 + lane() / 4;
       const float upper = __shfl_sync(kFullWarp, unit.absmax, row),
                   lower = __shfl_sync(kFullWarp, unit.absmax, row + 8);
-      bf16 *to = stage + lane() % 4 * 16;
-      put_values(to + place(row) * kPitch, table + lane(), unit.codes[i].x, unit.codes[i].y, upper);
-      put_values(to + place(row + 8) * kPitch, table + lane(), unit.codes[i].z, unit.codes[i].w, lower);
+      const int q = lane() % 4;
+      put_values(stage + stage_at(place(row), q), table + lane(), unit.codes[i].x, upper);
+      put_values(stage + stage_at(place(row), q + 4), table + lane(), unit.codes[i].y, upper);
+      put_values(stage + stage_at(place(row + 8), q), table + lane(), unit.codes[i].z, lower);
+      put_values(stage + stage_at(place(row + 8), q + 4), table + lane(), unit.codes[i].w, lower);
     }
     __syncwarp();
 #pragma unroll
@@ -111,8 +188,7 @@ DEVICE void backward_input(const View &gradX, const View &gradY, const Nf4Matrix
 #pragma unroll
       for (int m = 0; m < 4; m++) {
         uint32_t a[4];
-        ldmatrix_x4_transposed(a,
-                               stage + (j * 16 + lane() / 16 * 8 + lane() % 8) * kPitch + m * 16 + lane() / 8 % 2 * 8);
+        load_unit(a, stage, j, m);
 #pragma unroll
         for (int n = 0; n < kN; n++) {
           mma_bf16(total[m][n], a, j ? unit.g[n].z : unit.g[n].x, j ? unit.g[n].w : unit.g[n].y);
@@ -147,13 +223,18 @@ DEVICE void backward_input(const View &gradX, const View &gradY, const Nf4Matrix
   }
 }
 
-#define NF4_LINEAR_BACKWARD_INPUT(Out)                                                                            \
-  KERNEL(nf4_linear_backward_input_8_##Out, kThreads, View gradX, View gradY, Nf4Matrix w, int32_t accumulate) {  \
-    backward_input<Out, 1>(gradX, gradY, w, accumulate);                                                          \
-  }                                                                                                               \
-  KERNEL(nf4_linear_backward_input_32_##Out, kThreads, View gradX, View gradY, Nf4Matrix w, int32_t accumulate) { \
-    backward_input<Out, 4>(gradX, gradY, w, accumulate);                                                          \
+#define NF4_LINEAR_BACKWARD_INPUT_ROWS(rows, blocks, Out)                                                             \
+  KERNEL_BLOCKS(nf4_linear_backward_input_##rows##_##Out, kThreads, blocks, View gradX, View gradY, Nf4Matrix w,      \
+                int32_t accumulate) {                                                                                 \
+    backward_input<Out, rows / 8, false>(gradX, gradY, w, accumulate, LoraTable{});                                   \
+  }                                                                                                                   \
+  KERNEL_BLOCKS(nf4_linear_backward_input_##rows##_lora_##Out, kThreads, blocks, View gradX, View gradY, Nf4Matrix w, \
+                int32_t accumulate, LoraTable legs) {                                                                 \
+    backward_input<Out, rows / 8, true>(gradX, gradY, w, accumulate, legs);                                           \
   }
+#define NF4_LINEAR_BACKWARD_INPUT(Out)      \
+  NF4_LINEAR_BACKWARD_INPUT_ROWS(8, 2, Out) \
+  NF4_LINEAR_BACKWARD_INPUT_ROWS(32, 1, Out)
 FOR_FLOATS(NF4_LINEAR_BACKWARD_INPUT)
 
 #else
@@ -173,11 +254,12 @@ View padded(CudaDevice &device, const View &x) {
 
 }  // namespace
 
-void nf4_linear_backward_input(CudaDevice &device, View gradX, View gradY, const Nf4Matrix &w, bool accumulate) {
+void nf4_linear_backward_input(CudaDevice &device, View gradX, View gradY, const Nf4Matrix &w, bool accumulate,
+                               const LoraTable *legs) {
   const int tile = gradY.rows() <= 8 ? 8 : 32;
   const Grid grid{w.k / kColumns, ceil_div(gradY.rows(), tile), kThreads, shared_bytes(tile)};
   const char *kernel = tile == 8 ? "nf4_linear_backward_input_8" : "nf4_linear_backward_input_32";
-  device.launch(kernel_name(kernel, {gradX.dtype}), grid, gradX, padded(device, gradY), w,
+  launch_beside(device, kernel, {gradX.dtype}, legs, grid, gradX, padded(device, gradY), w,
                 static_cast<int32_t>(accumulate));
 }
 
