@@ -68,9 +68,10 @@ RL_INLINE vecf load(const f16 *x) {
 #elif defined(__F16C__) && defined(__AVX2__)
   return (vecf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x));
 #else
-  vecf y;
-  for (int i = 0; i < kWidth; i++) y[i] = to_f32(x[i]);
-  return y;
+  float wide[kWidth];
+  RL_SIMD
+  for (int i = 0; i < kWidth; i++) wide[i] = to_f32(x[i]);
+  return load(wide);
 #endif
 }
 RL_INLINE void store(f16 *y, vecf x) {
@@ -79,7 +80,10 @@ RL_INLINE void store(f16 *y, vecf x) {
 #elif defined(__F16C__) && defined(__AVX2__)
   _mm_storeu_si128((__m128i *)y, _mm256_cvtps_ph((__m256)x, 0));
 #else
-  for (int i = 0; i < kWidth; i++) y[i] = f16_from_f32(x[i]);
+  float wide[kWidth];
+  store(wide, x);
+  RL_SIMD
+  for (int i = 0; i < kWidth; i++) y[i] = f16_from_f32(wide[i]);
 #endif
 }
 
