@@ -38,13 +38,13 @@ struct AttentionTiles {
 
 /// Expands ENTRY(dtype, D) for every instance.
 #define FOR_HEAD_SIZES(ENTRY)         \
+  ENTRY(bf16, 32)                     \
+  FOR_HEADS_OF_64_TO_128(bf16, ENTRY) \
+  ENTRY(bf16, 256)                    \
   ENTRY(f32, 32)                      \
   ENTRY(f32, 64)                      \
   ENTRY(f32, 128)                     \
   ENTRY(f32, 256)                     \
-  ENTRY(bf16, 32)                     \
-  FOR_HEADS_OF_64_TO_128(bf16, ENTRY) \
-  ENTRY(bf16, 256)                    \
   FOR_HEADS_OF_64_TO_128(f16, ENTRY)
 #define FOR_HEADS_OF_64_TO_128(T, ENTRY) ENTRY(T, 64) ENTRY(T, 80) ENTRY(T, 96) ENTRY(T, 128)
 
