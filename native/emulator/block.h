@@ -46,6 +46,7 @@ enum class Shuffle { index, up, down, exclusive_or };
 uint64_t warp_shuffle(Shuffle kind, unsigned mask, uint64_t value, int x, int width, const char *file, int line);
 unsigned warp_ballot(unsigned mask, bool predicate, const char *file, int line);
 void mma_m16n8k16_bf16(float *d, const uint32_t *a, const uint32_t *b, const char *file, int line);
+void mma_m16n8k16_f16(float *d, const uint32_t *a, const uint32_t *b, const char *file, int line);
 void mma_m16n8k8_tf32(float *d, const uint32_t *a, const uint32_t *b, const char *file, int line);
 void ldmatrix_x4(uint32_t *r, const void *p, bool transposed, const char *file, int line);
 void copy_async(void *dst, const void *src, size_t bytes, bool valid, const char *file, int line);

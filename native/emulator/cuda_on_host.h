@@ -109,6 +109,16 @@ inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_
   const uint32_t b[2] = {b0, b1};
   emulator::mma_m16n8k16_bf16(d, a, b, file, line);
 }
+template <class T>
+inline void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, RL_WHERE) {
+  const uint32_t b[2] = {b0, b1};
+  if constexpr (std::is_same_v<T, __half>) {
+    emulator::mma_m16n8k16_f16(d, a, b, file, line);
+  } else {
+    static_assert(std::is_same_v<T, __nv_bfloat16>);
+    emulator::mma_m16n8k16_bf16(d, a, b, file, line);
+  }
+}
 inline uint32_t round_tf32(float x) {
   const uint32_t bits = std::bit_cast<uint32_t>(x);
   return std::isfinite(x) ? (bits + 0x1000) & ~0x1fffu : bits;

@@ -1,6 +1,6 @@
 #include "emulator/warp.h"
 
-#include <cuda_bf16.h>
+#include <cuda_fp16.h>
 
 #include <bit>
 #include <cstring>
@@ -104,6 +104,9 @@ float bf16_at(const uint32_t *registers, int r, int half) {
   std::memcpy(&x, &bits, sizeof x);
   return x;
 }
+float f16_at(const uint32_t *registers, int r, int half) {
+  return __half2float(__ushort_as_half(static_cast<unsigned short>(registers[r] >> (16 * half))));
+}
 
 struct MmaIn {
   const uint32_t *a, *b;
@@ -183,19 +186,26 @@ static void multiply(const Call &call, const Gather &gather) {
   }
 }
 
-void mma_m16n8k16_bf16(float *d, const uint32_t *a, const uint32_t *b, const char *file, int line) {
+template <float (&number_at)(const uint32_t *, int, int)>
+static void mma_m16n8k16(float *d, const uint32_t *a, const uint32_t *b, const char *file, int line) {
   const MmaIn in{a, b};
   collective(
       "mma", kAll, &in, d,
       [](const Call &call) {
         multiply<16>(call, [](const MmaIn &lane, int g, int t, auto &A, auto &B) {
           for (int e = 0; e < 2; e++) {
-            for (int r = 0; r < 4; r++) A[g + r % 2 * 8][t * 2 + e + r / 2 * 8] = bf16_at(lane.a, r, e);
-            for (int r = 0; r < 2; r++) B[t * 2 + e + r * 8][g] = bf16_at(lane.b, r, e);
+            for (int r = 0; r < 4; r++) A[g + r % 2 * 8][t * 2 + e + r / 2 * 8] = number_at(lane.a, r, e);
+            for (int r = 0; r < 2; r++) B[t * 2 + e + r * 8][g] = number_at(lane.b, r, e);
           }
         });
       },
       file, line);
+}
+void mma_m16n8k16_bf16(float *d, const uint32_t *a, const uint32_t *b, const char *file, int line) {
+  mma_m16n8k16<bf16_at>(d, a, b, file, line);
+}
+void mma_m16n8k16_f16(float *d, const uint32_t *a, const uint32_t *b, const char *file, int line) {
+  mma_m16n8k16<f16_at>(d, a, b, file, line);
 }
 
 void mma_m16n8k8_tf32(float *d, const uint32_t *a, const uint32_t *b, const char *file, int line) {

@@ -13,7 +13,7 @@
  *     strided` is said. Outputs must not overlap inputs unless `may alias` is said.
  *   - T is a number of packed tokens, B of sequences, H the hidden size, V the vocabulary, D the size of a head.
  *   - `cu_seqlens` is i32 [B+1]: sequence b is rows cu_seqlens[b] .. cu_seqlens[b+1]-1. First is 0, last is T.
- *   - "float" means f32 or bf16. Arithmetic is f32 whatever the storage.
+ *   - "float" means f32 or bf16; attention's ops and rl_kv_append also take f16. Arithmetic is f32 whatever the storage.
  *   - Same device, same inputs, same number of threads: same bits.
  *   - A device may be called from any thread; calls on one device are serialised.
  *   - A device that works ahead (cuda) tells of bad values inside tensors (ids, offsets) when something next waits for it.
@@ -326,25 +326,25 @@ RL_API rl_status rl_dropout_apply(const rl_tensor *y, const rl_tensor *x, const 
 
 /*
  * Causal attention over packed sequences with grouped-query heads, softmax(scale q k^T) v, streamed by blocks: no [T,T]
- * matrix exists. (Dao et al. 2022) q, o float [T,Hq,D]; k, v float [T,Hkv,D], one dtype; Hq a multiple of Hkv; rows may be
+ * matrix exists. (Dao et al. 2022) q, o float or f16 [T,Hq,D]; k, v [T,Hkv,D], one dtype; Hq a multiple of Hkv; rows may be
  * strided. lse f32 [Hq,T]: log-sum-exp of the scaled scores, kept for the backward. window > 0: query i sees keys
  * i-window+1 .. i of its sequence; 0: all before it.
  */
 RL_API rl_status rl_attention(const rl_tensor *o, const rl_tensor *lse, const rl_tensor *q, const rl_tensor *k,
                               const rl_tensor *v, const rl_tensor *cu_seqlens, float scale, int32_t window);
-/* gradQ, gradK, gradV (=). Shapes as q, k, v; rows may be strided. */
+/* gradQ, gradK, gradV (=). Shapes and dtype as q, k, v; rows may be strided. f16: what overflows is not finite. */
 RL_API rl_status rl_attention_backward(const rl_tensor *gradQ, const rl_tensor *gradK, const rl_tensor *gradV,
                                        const rl_tensor *gradO, const rl_tensor *o, const rl_tensor *lse,
                                        const rl_tensor *q, const rl_tensor *k, const rl_tensor *v,
                                        const rl_tensor *cu_seqlens, float scale, int32_t window);
 
-/* cache[slots[t], positions[t]] = k[t] (and v). cacheK, cacheV float [slots,L,Hkv,D]; k, v [T,Hkv,D], rows may be strided. */
+/* cache[slots[t], positions[t]] = k[t] (and v). cacheK, cacheV float or f16 [slots,L,Hkv,D]; k, v [T,Hkv,D], may be strided. */
 RL_API rl_status rl_kv_append(const rl_tensor *cacheK, const rl_tensor *cacheV, const rl_tensor *k, const rl_tensor *v,
                               const rl_tensor *slots, const rl_tensor *positions);
 /*
  * One new query per row against a cache in pages of L positions: position p of row b lies at cache[slots[b, p / L], p % L],
- * and row b attends to positions 0 .. lengths[b]-1 (the last `window` of them if window > 0). q, o float [B,Hq,D], rows may be
- * strided; slots i32 [B,n], or [B] for n = 1, each of them a slot of the cache, be it beyond the length; lengths i32 [B],
+ * and row b attends to positions 0 .. lengths[b]-1 (the last `window` of them if window > 0). q, o in its dtype [B,Hq,D], rows
+ * may be strided; slots i32 [B,n], or [B] for n = 1, each of them a slot of the cache, be it beyond the length; lengths i32 [B],
  * 1 <= lengths[b] <= n L.
  */
 RL_API rl_status rl_attention_decode(const rl_tensor *o, const rl_tensor *q, const rl_tensor *cacheK,

@@ -101,7 +101,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{{511, 512, 513}, 3, 600, 2, 2, 16, 0, RL_F32}, Case{{1300, 7}, 3, 1300, 8, 2, 20, 0, RL_F32},
                     Case{{1300, 513}, 3, 1300, 9, 3, 64, 0, RL_BF16}, Case{{90, 3}, 4, 96, 14, 2, 5, 0, RL_F32},
                     Case{{90, 3}, 4, 96, 6, 1, 80, 7, RL_F32}, Case{{1200, 700, 9}, 4, 1200, 5, 1, 32, 600, RL_F32},
-                    Case{{40}, 3, 50, 4, 2, 128, 1, RL_BF16}));
+                    Case{{40}, 3, 50, 4, 2, 128, 1, RL_BF16}, Case{{1, 15, 16, 17, 63}, 7, 64, 9, 3, 64, 0, RL_F16},
+                    Case{{600, 257}, 3, 600, 2, 1, 96, 300, RL_F16}));
 
 // Rows of several pages: sizes that blocks of positions fit into and such that they do not, also pages shared by rows.
 INSTANTIATE_TEST_SUITE_P(Pages, AttentionDecode,
@@ -111,7 +112,8 @@ INSTANTIATE_TEST_SUITE_P(Pages, AttentionDecode,
                                          Case{{13, 1, 5}, 13, 1, 4, 2, 16, 0, RL_BF16, 13},
                                          Case{{700, 17}, 8, 100, 8, 1, 80, 0, RL_BF16, 7},
                                          Case{{700, 350, 3}, 8, 100, 4, 2, 32, 300, RL_F32, 7},
-                                         Case{{90, 45}, 7, 17, 4, 2, 96, 33, RL_BF16, 6}));
+                                         Case{{90, 45}, 7, 17, 4, 2, 96, 33, RL_BF16, 6},
+                                         Case{{64, 65, 1, 300, 256}, 26, 64, 8, 4, 80, 0, RL_F16, 5}));
 
 // Groups that do not fill the rows of a matrix product, or more than fill them; heads of all widths; tensors that no vector fits.
 INSTANTIATE_TEST_SUITE_P(
@@ -121,7 +123,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{{70, 15}, 2, 80, 4, 1, 256, 0, RL_BF16}, Case{{70, 15}, 2, 80, 4, 1, 256, 0, RL_F32},
                     Case{{70, 290}, 2, 300, 3, 3, 200, 0, RL_BF16}, Case{{70, 290}, 2, 300, 2, 1, 160, 0, RL_F32},
                     Case{{16, 31}, 2, 33, 4, 2, 13, 0, RL_BF16}, Case{{16, 31}, 2, 33, 4, 2, 13, 5, RL_F32},
-                    Case{{64, 63, 65}, 3, 65, 12, 12, 64, 0, RL_BF16}));
+                    Case{{64, 63, 65}, 3, 65, 12, 12, 64, 0, RL_BF16}, Case{{33, 5}, 2, 40, 17, 1, 128, 0, RL_F16},
+                    Case{{16, 31}, 2, 33, 4, 2, 13, 5, RL_F16}));
 
 TEST(AttentionDecodeErrors, NamesOpArgumentExpectedAndFound) {
   const Floats ones(480, 1.0f);
@@ -144,6 +147,10 @@ TEST(AttentionDecodeErrors, NamesOpArgumentExpectedAndFound) {
   }
   Tensor k3({3, 10, 3, 8}), three({3}, Ints{0, 1, 2}), floats({2});
   wrong(o, nullptr, slots, lengths, {"cacheK", "null"});
+  Tensor kh({3, 10, 2, 8}, RL_F16), qu({2, 4, 8}, RL_U8);
+  wrong(o, kh, slots, lengths, {"cacheK: expected dtype f32, found f16"});
+  expect_error(rl_attention_decode(o, qu, k, v, slots, lengths, 1, 0), RL_INVALID_ARGUMENT,
+               {"q: expected f32, bf16 or f16, found u8"});
   wrong(o, k3, slots, lengths, {"cacheV: expected shape [3,10,3,8], found [3,10,2,8]"});
   wrong(o, k, three, lengths, {"slots: expected shape [2], found [3]"});
   wrong(o, k, slots, floats, {"lengths: expected dtype i32, found f32"});

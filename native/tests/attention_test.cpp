@@ -129,7 +129,7 @@ class Fused {
     const Floats rows = all_.get();
     Floats x;
     for (int64_t t = 0; t < tokens_; t++) {
-      const auto from = rows.begin() + t * width() + part.offset / (c_.dtype == RL_BF16 ? 2 : 4);
+      const auto from = rows.begin() + t * width() + part.offset / (is_16_bits(c_.dtype) ? 2 : 4);
       x.insert(x.end(), from, from + part.shape[1] * c_.d);
     }
     return x;
@@ -146,7 +146,7 @@ class Fused {
     t.shape[2] = c_.d;
     t.stride[1] = c_.d;
     t.stride[2] = 1;
-    t.offset = from * c_.d * (c_.dtype == RL_BF16 ? 2 : 4);
+    t.offset = from * c_.d * (is_16_bits(c_.dtype) ? 2 : 4);
     return t;
   }
 
@@ -196,7 +196,10 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{{50}, 3, 1, 8, 2147483647, RL_F32}, Case{{1, 15, 16, 17, 1}, 4, 1, 64, 0, RL_BF16},
                     Case{{63, 64, 65, 130}, 2, 1, 128, 0, RL_BF16}, Case{{17, 1, 65}, 8, 1, 80, 16, RL_BF16},
                     Case{{65, 129, 16}, 4, 4, 96, 17, RL_BF16}, Case{{33, 1, 70}, 2, 1, 256, 0, RL_BF16},
-                    Case{{33, 2}, 2, 1, 256, 5, RL_F32}, Case{{129, 40}, 2, 1, 128, 64, RL_BF16}));
+                    Case{{33, 2}, 2, 1, 256, 5, RL_F32}, Case{{129, 40}, 2, 1, 128, 64, RL_BF16},
+                    Case{{1, 15, 16, 17, 1}, 4, 1, 64, 0, RL_F16}, Case{{63, 0, 64, 65}, 2, 2, 33, 0, RL_F16},
+                    Case{{17, 1, 65}, 8, 1, 80, 16, RL_F16}, Case{{65, 129, 16}, 3, 1, 96, 17, RL_F16},
+                    Case{{130, 1, 31}, 4, 2, 128, 0, RL_F16}, Case{{1, 2}, 2, 1, 5, 1, RL_F16}));
 
 // The backward's chunks of 256 keys on the CPU, and groups of more heads than it sweeps at once.
 std::vector<Case> large_cases() {
@@ -263,7 +266,7 @@ TEST(AttentionRange, SequencesAreApart) {
 
 // The same bits each time: sums have an order of their own, whatever order the device works in.
 TEST(AttentionDeterminism, TheSameBitsEachTime) {
-  for (int32_t dtype : {RL_F32, RL_BF16}) {
+  for (int32_t dtype : {RL_F32, RL_BF16, RL_F16}) {
     const int64_t tokens = 170;
     Tensor q({tokens, 4, 32}, random_floats(tokens * 128, 1), dtype),
         k({tokens, 2, 32}, random_floats(tokens * 64, 2), dtype);
@@ -327,7 +330,7 @@ TEST(AttentionDeterminism, ThreadsDoNotShow) {
 
 // Rows that begin anywhere give the bits of rows that are aligned, and nothing beside them is written.
 TEST(AttentionRows, AlignmentDoesNotShow) {
-  for (int32_t dtype : {RL_F32, RL_BF16}) {
+  for (int32_t dtype : {RL_F32, RL_BF16, RL_F16}) {
     const int64_t t = 70, heads = 2, d = 64, n = heads * d, wide = n + 11;
     auto inside = [&](const Floats &x) {
       Floats rows(static_cast<size_t>(t * wide), 9.0f);
@@ -378,6 +381,9 @@ TEST(AttentionErrors, NamesOpArgumentExpectedAndFound) {
   wrong(o, lse, q, k3, v, cu, 0, {"k: expected shape [5,*,8], found [3,2,8]"});
   wrong(o, lse, q, k, k4, cu, 0, {"v: expected shape [5,2,8], found [5,4,8]"});
   wrong(o, lse, q, kb, v, cu, 0, {"k: expected dtype f32, found bf16"});
+  Tensor qi({5, 6, 8}, RL_I32), qh({5, 6, 8}, RL_F16);
+  wrong(o, lse, qi, k, v, cu, 0, {"q: expected f32, bf16 or f16, found i32"});
+  wrong(o, lse, qh, kb, kb, cu, 0, {"k: expected dtype f16, found bf16"});
   wrong(o, lse, q2, k, v, cu, 0, {"q: expected rank 3, found shape [5,48]"});
   wrong(o, lse2, q, k, v, cu, 0, {"lse: expected shape [6,5], found [5,6]"});
   wrong(o, lse, q, k, v, cu, -1, {"window: expected 0 or more, found -1"});

@@ -143,19 +143,6 @@ TEST(CopyErrors, NamesOpArgumentExpectedAndFound) {
 }
 
 // Every pair of dtypes, from one element to more than one thread's share.
-uint16_t f32_to_f16(float x) {
-  const _Float16 h = static_cast<_Float16>(x);
-  uint16_t bits;
-  std::memcpy(&bits, &h, 2);
-  return bits;
-}
-
-float f16_to_f32(uint16_t bits) {
-  _Float16 h;
-  std::memcpy(&h, &bits, 2);
-  return static_cast<float>(h);
-}
-
 /// The bytes of `values` in a dtype.
 std::vector<uint8_t> encode(const Floats &values, int32_t dtype) {
   std::vector<uint8_t> bytes;

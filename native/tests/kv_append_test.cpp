@@ -32,7 +32,7 @@ void check_append(int32_t dtype, int64_t t, int64_t d, int64_t from, int64_t bes
 }
 
 TEST(KvAppend, WritesItsPlacesAndNoOthers) {
-  for (int32_t dtype : {RL_F32, RL_BF16}) {
+  for (int32_t dtype : {RL_F32, RL_BF16, RL_F16}) {
     for (int64_t t : {1, 2, 13}) check_append(dtype, t, 5, 2, 3);
     for (int64_t d : {1, 4, 8, 9, 64, 80}) {
       check_append(dtype, 3, d, 0, 0);
@@ -78,6 +78,9 @@ TEST(KvAppendErrors, NamesWhatIsWrong) {
       w({2, 1, 5});
   Tensor i({2}, Ints{0, 1}), j({3}, Ints{0, 1, 1});
   expect_error(rl_kv_append(nullptr, cv, k, v, i, i), RL_INVALID_ARGUMENT, {"cacheK", "null"});
+  Tensor integers({2, 3, 1, 4}, RL_I32);
+  expect_error(rl_kv_append(integers, cv, k, v, i, i), RL_INVALID_ARGUMENT,
+               {"cacheK: expected f32, bf16 or f16, found i32"});
   expect_error(rl_kv_append(ck, cs, k, v, i, i), RL_INVALID_ARGUMENT,
                {"cacheV", "expected shape [2,3,1,4]", "found [2,3,1,5]"});
   expect_error(rl_kv_append(ck, cv, half, v, i, i), RL_INVALID_ARGUMENT, {"k", "expected dtype f32", "found bf16"});

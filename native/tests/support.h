@@ -35,6 +35,24 @@ inline uint16_t f32_to_bf16(float x) {
   return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
+inline float f16_to_f32(uint16_t bits) {
+  _Float16 h;
+  std::memcpy(&h, &bits, 2);
+  return static_cast<float>(h);
+}
+
+inline uint16_t f32_to_f16(float x) {
+  const _Float16 h = static_cast<_Float16>(x);
+  uint16_t bits;
+  std::memcpy(&bits, &h, 2);
+  return bits;
+}
+
+/// How a dtype of 16 bits stores a number.
+inline bool is_16_bits(int32_t dtype) { return dtype == RL_BF16 || dtype == RL_F16; }
+inline uint16_t stored(float x, int32_t dtype) { return dtype == RL_F16 ? f32_to_f16(x) : f32_to_bf16(x); }
+inline float number(uint16_t bits, int32_t dtype) { return dtype == RL_F16 ? f16_to_f32(bits) : bf16_to_f32(bits); }
+
 /// The backend that the process tests: RLHF4J_TEST_DEVICE, or the CPU.
 inline const char *backend() {
   const char *named = std::getenv("RLHF4J_TEST_DEVICE");
@@ -73,7 +91,7 @@ class Tensor {
       stride *= t_.shape[i];
     }
     elements_ = stride;
-    const int64_t size = dtype == RL_BF16 || dtype == RL_F16 ? 2 : dtype == RL_U8 ? 1 : 4;
+    const int64_t size = is_16_bits(dtype) ? 2 : dtype == RL_U8 ? 1 : 4;
     bytes_ = elements_ * size;
     EXPECT_EQ(rl_buffer_alloc(&t_.buffer, device(), bytes_), RL_OK) << rl_last_error();
   }
@@ -93,9 +111,9 @@ class Tensor {
 
   void set(const Floats &values) {
     ASSERT_EQ(static_cast<int64_t>(values.size()), elements_);
-    if (t_.dtype == RL_BF16) {
+    if (is_16_bits(t_.dtype)) {
       std::vector<uint16_t> bits(values.size());
-      for (size_t i = 0; i < values.size(); i++) bits[i] = f32_to_bf16(values[i]);
+      for (size_t i = 0; i < values.size(); i++) bits[i] = stored(values[i], t_.dtype);
       RL_CHECK(rl_copy_from_host(&t_, bits.data(), bytes_));
     } else {
       RL_CHECK(rl_copy_from_host(&t_, values.data(), bytes_));
@@ -104,10 +122,10 @@ class Tensor {
 
   Floats get() const {
     Floats values(static_cast<size_t>(elements_));
-    if (t_.dtype == RL_BF16) {
+    if (is_16_bits(t_.dtype)) {
       std::vector<uint16_t> bits(values.size());
       EXPECT_EQ(rl_copy_to_host(bits.data(), &t_, bytes_), RL_OK) << rl_last_error();
-      for (size_t i = 0; i < values.size(); i++) values[i] = bf16_to_f32(bits[i]);
+      for (size_t i = 0; i < values.size(); i++) values[i] = number(bits[i], t_.dtype);
     } else {
       EXPECT_EQ(rl_copy_to_host(values.data(), &t_, bytes_), RL_OK) << rl_last_error();
     }
@@ -144,7 +162,7 @@ class WeightHandle {
 /// A view of `shape` whose rows are columns of a wider matrix: it starts at column `from` and keeps the matrix's row stride.
 inline rl_tensor columns(const rl_tensor *matrix, int64_t from, const std::vector<int64_t> &shape) {
   rl_tensor view = *matrix;
-  view.offset += from * (view.dtype == RL_BF16 || view.dtype == RL_F16 ? 2 : view.dtype == RL_U8 ? 1 : 4);
+  view.offset += from * (is_16_bits(view.dtype) ? 2 : view.dtype == RL_U8 ? 1 : 4);
   view.rank = static_cast<int32_t>(shape.size());
   int64_t stride = 1;
   for (int i = view.rank - 1; i >= 0; i--) {
@@ -164,14 +182,14 @@ inline Floats slice(const Floats &matrix, int64_t width, int64_t from, int64_t n
   return out;
 }
 
-/// Normal numbers, rounded to bf16 if the tensor they are for is bf16: then the reference sees what the kernel sees.
+/// Normal numbers, rounded to the dtype of the tensor they are for: then the reference sees what the kernel sees.
 inline Floats random_floats(int64_t n, uint32_t seed, int32_t dtype = RL_F32, float scale = 1) {
   std::mt19937 engine(seed);
   std::normal_distribution<float> normal(0, scale);
   Floats values(static_cast<size_t>(n));
   for (float &v : values) {
     v = normal(engine);
-    if (dtype == RL_BF16) v = bf16_to_f32(f32_to_bf16(v));
+    if (is_16_bits(dtype)) v = number(stored(v, dtype), dtype);
   }
   return values;
 }
@@ -186,13 +204,14 @@ inline void expect_close(const Floats &got, const Floats &want, double atol, dou
   }
 }
 
-/// bf16: |got - want| <= 2e-2 of the largest |want|, the golden set's rule. f32: 1e-5 + 1e-4 |want|; gradients ten times that.
+/// bf16: |got - want| <= 2e-2 of the largest |want|, the golden set's rule. f16, which has three bits more: an eighth of that.
+/// f32: 1e-5 + 1e-4 |want|; gradients ten times that.
 inline void expect_matches(const Floats &got, const Floats &want, int32_t dtype, const std::string &what,
                            bool gradient = false) {
-  if (dtype == RL_BF16) {
+  if (is_16_bits(dtype)) {
     double largest = 0;
     for (float w : want) largest = std::max(largest, std::abs(static_cast<double>(w)));
-    expect_close(got, want, 2e-2 * largest + 1e-30, 0, what);
+    expect_close(got, want, (dtype == RL_F16 ? 2.5e-3 : 2e-2) * largest + 1e-30, 0, what);
   } else {
     expect_close(got, want, gradient ? 1e-4 : 1e-5, gradient ? 1e-3 : 1e-4, what);
   }

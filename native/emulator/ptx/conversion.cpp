@@ -115,8 +115,8 @@ D converted(S s, const Op &op) {
         return to_integer<D>(s, op.rounding);
       }
     } else {
-      if constexpr (std::is_same_v<S, float> && std::is_same_v<D, Bfloat>) {
-        if (op.rounding == Rounding::nearest && !op.saturate && !op.value) return nearest_bfloat(s);
+      if constexpr (std::is_same_v<S, float> && is_number_of_16<D>) {
+        if (op.rounding == Rounding::nearest && !op.saturate && !op.value) return nearest_16_bits<D>(s);
       }
       double x;
       if constexpr (is_number_of_16<S>)

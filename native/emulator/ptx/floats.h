@@ -62,9 +62,11 @@ inline Bfloat from_double<Bfloat>(double x, Rounding r) {
   return {static_cast<uint16_t>(std::bit_cast<uint32_t>(y) >> 16)};
 }
 /// The way almost all numbers go, without a double.
-inline Bfloat nearest_bfloat(float x) {
+template <class T>
+T nearest_16_bits(float x) {
+  if (std::isnan(x)) return {0x7fff};
+  if constexpr (std::is_same_v<T, Half>) return {std::bit_cast<uint16_t>(static_cast<_Float16>(x))};
   const uint32_t bits = std::bit_cast<uint32_t>(x);
-  if ((bits & 0x7fffffff) > 0x7f800000) return {0x7fff};
   return {static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
 }
 inline float flushed(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }

@@ -10,7 +10,7 @@ struct Shapes {
 
 Shapes packed_inputs(Op &op, const rl_tensor *q, const rl_tensor *k, const rl_tensor *v, const rl_tensor *cu_seqlens) {
   Shapes s;
-  s.q = op.input("q", q).floating().rank(3).not_empty();
+  s.q = op.input("q", q).floating_or_f16().rank(3).not_empty();
   s.k = op.input("k", k).dtype(s.q.dtype).not_empty().shape({s.q.rows(), -1, s.q.shape[2]});
   s.v = op.input("v", v).dtype(s.q.dtype).like(s.k);
   RL_REQUIRE(s.q.shape[1] % s.k.shape[1] == 0, "q: expected a multiple of the %lld key heads, found %lld",

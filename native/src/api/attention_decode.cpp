@@ -5,7 +5,7 @@ using namespace rl;
 rl_status rl_attention_decode(const rl_tensor *o, const rl_tensor *q, const rl_tensor *cacheK, const rl_tensor *cacheV,
                               const rl_tensor *slots, const rl_tensor *lengths, float scale, int32_t window) {
   return call("attention_decode", [&](Op &op) {
-    View vq = op.input("q", q).floating().rank(3).not_empty();
+    View vq = op.input("q", q).floating_or_f16().rank(3).not_empty();
     View vck = op.input("cacheK", cacheK).dtype(vq.dtype).not_empty().shape({-1, -1, -1, vq.shape[2]});
     View vcv = op.input("cacheV", cacheV).dtype(vq.dtype).like(vck);
     RL_REQUIRE(vq.shape[1] % vck.shape[2] == 0, "q: expected a multiple of the cache's %lld heads, found %lld",

@@ -3,8 +3,8 @@
 // makes is the other's operand where it is, in registers:
 //   multiply_rows     s [rows, n]  = x [rows, D] y [n, D]^T      scores
 //   multiply_columns  o [rows, D] += p [rows, n] y [n, D]        weighted sums of rows
-// bf16 by tensor cores (mma.sync, ldmatrix), f32 by plain multiply-adds. The head size d is padded by zeros to the next instance, D.
-// Rows in shared memory are 16 bytes longer than D elements, an odd multiple of 16 bytes: no bank conflicts for ldmatrix.
+// bf16 and f16 by tensor cores (mma.sync, ldmatrix), f32 by plain multiply-adds. The head size d is padded by zeros to the next
+// instance, D. Rows in shared memory are 16 bytes longer than D elements, an odd multiple of 16: no bank conflicts for ldmatrix.
 #pragma once
 
 #include "dispatch/view.h"
@@ -20,7 +20,7 @@ constexpr int kAttentionShared = 99 * 1024;  // bytes that every GPU from 8.0 on
 /// How a kernel is cut up for elements of `size` bytes and a (padded) head size D.
 struct AttentionTiles {
   int size, D;
-  int tiles;   // rows of a warp: tiles of 16 for bf16, of 4 for f32
+  int tiles;   // rows of a warp: tiles of 16 for bf16 and f16, of 4 for f32
   int others;  // rows of the other side that are multiplied at a time
 
   RL_ANYWHERE constexpr int warp_rows() const { return tiles * (size == 2 ? 16 : 4); }
@@ -37,11 +37,16 @@ struct AttentionTiles {
 }  // namespace rl::cuda
 
 /// Expands ENTRY(dtype, D) for every instance.
-#define FOR_HEAD_SIZES(ENTRY) \
-  ENTRY(bf16, 32)             \
-  ENTRY(bf16, 64)             \
-  ENTRY(bf16, 80)             \
-  ENTRY(bf16, 96) ENTRY(bf16, 128) ENTRY(bf16, 256) ENTRY(f32, 32) ENTRY(f32, 64) ENTRY(f32, 128) ENTRY(f32, 256)
+#define FOR_HEAD_SIZES(ENTRY)         \
+  ENTRY(bf16, 32)                     \
+  FOR_HEADS_OF_64_TO_128(bf16, ENTRY) \
+  ENTRY(bf16, 256)                    \
+  ENTRY(f32, 32)                      \
+  ENTRY(f32, 64)                      \
+  ENTRY(f32, 128)                     \
+  ENTRY(f32, 256)                     \
+  FOR_HEADS_OF_64_TO_128(f16, ENTRY)
+#define FOR_HEADS_OF_64_TO_128(T, ENTRY) ENTRY(T, 64) ENTRY(T, 80) ENTRY(T, 96) ENTRY(T, 128)
 
 #if defined(RL_KERNELS)
 
@@ -89,14 +94,10 @@ DEVICE void copy_rows(T *tile, const HeadRows<T> &x, bool vectors, int first, in
 }
 
 /// What a warp holds of a matrix of its rows and N columns: each lane has kRows of the rows, and of each kColumns of the columns;
-/// kLanes neighbours share a row. kSums: a result of multiply_columns, else of multiply_rows.
+/// kLanes neighbours share a row. kSums: a result of multiply_columns, else of multiply_rows. T of 16 bits: as an mma leaves it.
 template <class T, int kTiles, int N, bool kSums = false>
-struct WarpTile;
-template <class T, int kTiles, int D>
-using WarpSums = WarpTile<T, kTiles, D, true>;
-
-template <int kTiles, int N, bool kSums>
-struct WarpTile<bf16, kTiles, N, kSums> {
+struct WarpTile {
+  static_assert(sizeof(T) == 2);
   static constexpr int kRows = 2 * kTiles, kColumns = N / 4, kLanes = 4;
   float c[kTiles][N / 8][4] = {};
 
@@ -104,6 +105,9 @@ struct WarpTile<bf16, kTiles, N, kSums> {
   static DEVICE_MEMBER int row(int i) { return i / 2 * 16 + lane() / 4 + i % 2 * 8; }
   static DEVICE_MEMBER int column(int j) { return j / 2 * 8 + lane() % 4 * 2 + j % 2; }
 };
+
+template <class T, int kTiles, int D>
+using WarpSums = WarpTile<T, kTiles, D, true>;
 
 template <int kTiles, int N, bool kSums>
 struct WarpTile<float, kTiles, N, kSums> {
@@ -119,11 +123,12 @@ struct WarpTile<float, kTiles, N, kSums> {
 
 /// s += x y^T: x are the warp's rows in shared memory, y the N rows of the other side, both of D columns. kUnroll: steps of 16
 /// columns that are unrolled on tensor cores; fewer take fewer registers.
-template <int D, int kUnroll = D / 16, int kTiles, int N>
-DEVICE void multiply_rows(WarpTile<bf16, kTiles, N> &s, const bf16 *x, const bf16 *y) {
+template <int D, int kUnroll = D / 16, class T, int kTiles, int N>
+  requires(sizeof(T) == 2)
+DEVICE void multiply_rows(WarpTile<T, kTiles, N> &s, const T *x, const T *y) {
   constexpr int kPitch = D + 8;
-  const bf16 *a_lane = x + lane() % 16 * kPitch + lane() / 16 * 8;
-  const bf16 *b_lane = y + (lane() / 16 * 8 + lane() % 8) * kPitch + lane() / 8 % 2 * 8;
+  const T *a_lane = x + lane() % 16 * kPitch + lane() / 16 * 8;
+  const T *b_lane = y + (lane() / 16 * 8 + lane() % 8) * kPitch + lane() / 8 % 2 * 8;
 #pragma unroll kUnroll
   for (int k = 0; k < D; k += 16) {
     uint32_t a[kTiles][4];
@@ -135,18 +140,19 @@ DEVICE void multiply_rows(WarpTile<bf16, kTiles, N> &s, const bf16 *x, const bf1
       ldmatrix_x4(b, b_lane + j * 16 * kPitch + k);
 #pragma unroll
       for (int i = 0; i < kTiles; i++) {
-        mma_bf16(s.c[i][2 * j], a[i], b[0], b[1]);
-        mma_bf16(s.c[i][2 * j + 1], a[i], b[2], b[3]);
+        mma<T>(s.c[i][2 * j], a[i], b[0], b[1]);
+        mma<T>(s.c[i][2 * j + 1], a[i], b[2], b[3]);
       }
     }
   }
 }
 
 /// o += p y: y are N rows of D columns in shared memory. The accumulator of one product is, rounded, the operand of the next.
-template <int D, int kTiles, int N>
-DEVICE void multiply_columns(WarpSums<bf16, kTiles, D> &o, const WarpTile<bf16, kTiles, N> &p, const bf16 *y, bf16 *) {
+template <int D, class T, int kTiles, int N>
+  requires(sizeof(T) == 2)
+DEVICE void multiply_columns(WarpSums<T, kTiles, D> &o, const WarpTile<T, kTiles, N> &p, const T *y, T *) {
   constexpr int kPitch = D + 8;
-  const bf16 *b_lane = y + lane() % 16 * kPitch + lane() / 16 * 8;
+  const T *b_lane = y + lane() % 16 * kPitch + lane() / 16 * 8;
 #pragma unroll
   for (int k = 0; k < N / 16; k++) {
     uint32_t a[kTiles][4];
@@ -155,7 +161,7 @@ DEVICE void multiply_columns(WarpSums<bf16, kTiles, D> &o, const WarpTile<bf16, 
 #pragma unroll
       for (int r = 0; r < 4; r++) {
         const float *pair = &p.c[i][2 * k + r / 2][r % 2 * 2];
-        a[i][r] = pack_bf16(pair[0], pair[1]);
+        a[i][r] = pack<T>(pair[0], pair[1]);
       }
     }
 #pragma unroll
@@ -164,8 +170,8 @@ DEVICE void multiply_columns(WarpSums<bf16, kTiles, D> &o, const WarpTile<bf16, 
       ldmatrix_x4_transposed(b, b_lane + k * 16 * kPitch + j * 16);
 #pragma unroll
       for (int i = 0; i < kTiles; i++) {
-        mma_bf16(o.c[i][2 * j], a[i], b[0], b[1]);
-        mma_bf16(o.c[i][2 * j + 1], a[i], b[2], b[3]);
+        mma<T>(o.c[i][2 * j], a[i], b[0], b[1]);
+        mma<T>(o.c[i][2 * j + 1], a[i], b[2], b[3]);
       }
     }
   }
@@ -250,7 +256,7 @@ DEVICE void store_rows(const HeadRows<T> &out, bool vectors, WarpSums<T, kTiles,
 #pragma unroll
       for (int j = 0; j < Tile::kColumns; j += 2) {
         store_vector(reinterpret_cast<uint32_t *>(row + Tile::column(j)),
-                     pack_bf16(x.at(i, j) * factor[i], x.at(i, j + 1) * factor[i]));
+                     pack<T>(x.at(i, j) * factor[i], x.at(i, j + 1) * factor[i]));
       }
     } else {
 #pragma unroll
@@ -339,11 +345,18 @@ inline int32_t finite_window(int32_t window, const View &q) {
 
 /// The instance for a head size.
 inline int padded_head(int32_t dtype, int64_t d) {
+  auto there = [dtype](int padded) {
+    if (dtype == RL_F32) return padded != 80 && padded != 96;
+    return dtype == RL_BF16 || (padded != 32 && padded != 256);
+  };
+  int most = 0;
   for (int padded : {32, 64, 80, 96, 128, 256}) {
-    const bool there = dtype == RL_BF16 || (padded != 80 && padded != 96);
-    if (there && d <= padded) return padded;
+    if (!there(padded)) continue;
+    if (d <= padded) return padded;
+    most = padded;
   }
-  fail(RL_UNSUPPORTED, "heads of %lld: this backend has kernels for up to 256", static_cast<long long>(d));
+  fail(RL_UNSUPPORTED, "heads of %lld: this backend has kernels for up to %d%s", static_cast<long long>(d), most,
+       dtype == RL_F16 ? " in f16" : "");
 }
 
 /// Such as attention_bf16_64.

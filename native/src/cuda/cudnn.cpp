@@ -1,4 +1,4 @@
-// Attention by cuDNN's graphs: softmax(scale q k^T) v over packed sequences, causal, grouped-query heads, bf16.
+// Attention by cuDNN's graphs: softmax(scale q k^T) v over packed sequences, causal, grouped-query heads, bf16 or f16.
 //
 // cuDNN sees [B, H, S, D] with a ragged offset for each sequence, S being an upper limit: the number of rows, rounded up to a power
 // of two so that batches of many lengths share a few plans (making one takes seconds: kernels are compiled at run time). Offsets
@@ -53,7 +53,8 @@ RowStrides strides_of(const CudnnShape &s) {
 
 std::shared_ptr<fe::graph::Graph> describe(const CudnnShape &s) {
   auto graph = std::make_shared<fe::graph::Graph>();
-  graph->set_io_data_type(fe::DataType_t::BFLOAT16)
+  const fe::DataType_t type = s.dtype == RL_F16 ? fe::DataType_t::HALF : fe::DataType_t::BFLOAT16;
+  graph->set_io_data_type(type)
       .set_intermediate_data_type(fe::DataType_t::FLOAT)
       .set_compute_data_type(fe::DataType_t::FLOAT);
   const RowStrides strides = strides_of(s);
@@ -69,7 +70,7 @@ std::shared_ptr<fe::graph::Graph> describe(const CudnnShape &s) {
         .set_dim({s.sequences, is_key ? s.kv_heads : s.heads, s.rows, size})
         .set_stride({s.rows * stride, size, stride, 1})
         .set_ragged_offset(offsets)
-        .set_data_type(id == kStatistics ? fe::DataType_t::FLOAT : fe::DataType_t::BFLOAT16);
+        .set_data_type(id == kStatistics ? fe::DataType_t::FLOAT : type);
   };
   auto input = [&](Tensor id) {
     fe::graph::Tensor_attributes t;
@@ -167,14 +168,16 @@ class Cudnn final : public AttentionLibrary {
   void run(CudaDevice &device, CUstream stream, const AttentionTensors &x, const AttentionGradients *g,
            float *statistics) {
     const char *op = g ? "attention_backward" : "attention";
-    if (x.q.dtype != RL_BF16) {
-      fail(RL_UNSUPPORTED, "%s: cuDNN's is for bf16, and these tensors are not; RLHF4J_CUDA_ATTENTION=own has it", op);
+    if (x.q.dtype == RL_F32) {
+      fail(RL_UNSUPPORTED,
+           "%s: cuDNN's is for bf16 and f16, and these tensors are f32; RLHF4J_CUDA_ATTENTION=own has it", op);
     }
     if (x.window > 0) {
       fail(RL_UNSUPPORTED, "%s: a window of %d has no attention by cuDNN here; RLHF4J_CUDA_ATTENTION=own has it", op,
            x.window);
     }
     CudnnShape shape{g != nullptr,
+                     x.q.dtype,
                      x.cu.elements() - 1,
                      rounded_up(x.q.rows()),
                      x.q.shape[1],

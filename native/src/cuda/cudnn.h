@@ -10,6 +10,7 @@ namespace rl::cuda {
 /// All that a plan of cuDNN depends on. Lengths of sequences and of the batch are upper limits there.
 struct CudnnShape {
   bool backward;
+  int32_t dtype;  // RL_BF16 or RL_F16
   int64_t sequences, rows, heads, kv_heads, size;
   int64_t q_stride, k_stride, v_stride, o_stride;                      // of rows, in elements
   int64_t grad_q_stride, grad_k_stride, grad_v_stride, grad_o_stride;  // backward only

@@ -33,6 +33,17 @@ DEVICE T from_f32(float x) {
   }
 }
 
+/// Two numbers, rounded to T of 16 bits, as a fragment's register holds them.
+template <class T>
+DEVICE uint32_t pack(float low, float high) {
+  if constexpr (std::is_same_v<T, bf16>) {
+    return pack_bf16(low, high);
+  } else {
+    static_assert(std::is_same_v<T, f16>);
+    return pack_f16(low, high);
+  }
+}
+
 DEVICE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 DEVICE int lane() { return static_cast<int>(threadIdx.x) % 32; }
 DEVICE int warp() { return static_cast<int>(threadIdx.x) / 32; }

@@ -57,14 +57,6 @@ DEVICE float half_word(uint32_t bits) {
     return to_f32(__ushort_as_half(static_cast<unsigned short>(bits)));
   }
 }
-template <class T>
-DEVICE uint32_t two_halves(float low, float high) {
-  if constexpr (std::is_same_v<T, bf16>) {
-    return pack_bf16(low, high);
-  } else {
-    return static_cast<uint32_t>(__half_as_ushort(from_f32<T>(high))) << 16 | __half_as_ushort(from_f32<T>(low));
-  }
-}
 
 /// N elements as f32, 16 bytes at a time or all of them at once.
 template <class T, int N>
@@ -101,7 +93,7 @@ DEVICE void write_run(T *p, const float (&v)[N]) {
       if constexpr (sizeof(T) == 4) {
         words[i] = __float_as_uint(v[i]);
       } else {
-        words[i / 2] = two_halves<T>(v[i], v[i + 1]);
+        words[i / 2] = pack<T>(v[i], v[i + 1]);
       }
     }
     store_vector(reinterpret_cast<Words<T, N> *>(p), packed(words));

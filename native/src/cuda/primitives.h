@@ -3,13 +3,14 @@
 //   KERNEL_BLOCKS(name, threads, blocks, parameters...)   of which so many blocks are to fit on a multiprocessor
 //   SHARED(type, name, [dims])             an array of the block; SHARED_DYNAMIC(name) the bytes that the launch asks for
 //   DEVICE, DEVICE_MEMBER                  a function, a member function for kernels
-//   mma_bf16, mma_tf32, ldmatrix_x4, cp_async16 ...  tensor-core products, their loads, asynchronous copies (sm_80 and up)
+//   mma, mma_bf16, mma_tf32, ldmatrix_x4, cp_async16 ...  tensor-core products, their loads, asynchronous copies (sm_80 and up)
 #pragma once
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #if defined(__CUDACC__)
 // One block per multiprocessor is enough: without saying so, ptxas spills registers to make room for more.
@@ -59,6 +60,20 @@ DEVICE void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/// The same for factors of either type of 16 bits.
+template <class T>
+DEVICE void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  if constexpr (std::is_same_v<T, __half>) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  } else {
+    static_assert(std::is_same_v<T, __nv_bfloat16>);
+    mma_bf16(d, a, b0, b1);
+  }
 }
 
 /// f32 with ten bits of fraction, as mma_tf32 takes it; halves away from zero.
@@ -123,6 +138,11 @@ DEVICE float exp2_approx(float x) {
 DEVICE uint32_t pack_bf16(float low, float high) {
   return static_cast<uint32_t>(__bfloat16_as_ushort(__float2bfloat16_rn(high))) << 16 |
          __bfloat16_as_ushort(__float2bfloat16_rn(low));
+}
+/// Or to f16: infinity from 65520 on, zero up to 2^-25.
+DEVICE uint32_t pack_f16(float low, float high) {
+  const __half2 pair = __floats2half2_rn(low, high);
+  return static_cast<uint32_t>(__half_as_ushort(__high2half(pair))) << 16 | __half_as_ushort(__low2half(pair));
 }
 
 }  // namespace rl::cuda

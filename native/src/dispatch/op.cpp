@@ -38,6 +38,12 @@ Arg &Arg::floating() {
   return *this;
 }
 
+Arg &Arg::floating_or_f16() {
+  RL_REQUIRE(view_.dtype == RL_F32 || view_.dtype == RL_BF16 || view_.dtype == RL_F16,
+             "%s: expected f32, bf16 or f16, found %s", name_, dtype_name(view_.dtype));
+  return *this;
+}
+
 Arg &Arg::dtype(int32_t dtype) {
   RL_REQUIRE(view_.dtype == dtype, "%s: expected dtype %s, found %s", name_, dtype_name(dtype),
              dtype_name(view_.dtype));

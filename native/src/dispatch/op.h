@@ -17,6 +17,8 @@ class Arg {
 
   /// f32 or bf16.
   Arg &floating();
+  /// f32, bf16 or f16: of the few ops that take what is stored in f16.
+  Arg &floating_or_f16();
   Arg &dtype(int32_t dtype);
   Arg &rank(int32_t rank);
   /// The exact shape; -1 leaves a dimension free.

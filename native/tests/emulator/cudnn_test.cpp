@@ -158,9 +158,10 @@ std::string gpu(const char *name, int capability, int multiprocessors, int share
       name, capability, capability, multiprocessors, shared);
 }
 
-cuda::CudnnShape shape(bool backward, int64_t heads, int64_t kv_heads, int64_t size) {
+cuda::CudnnShape shape(bool backward, int64_t heads, int64_t kv_heads, int64_t size, int32_t dtype = RL_BF16) {
   const int64_t packed = (heads + 2 * kv_heads) * size, dense = heads * size;
-  cuda::CudnnShape s{backward, 4, 2048, heads, kv_heads, size, packed, packed, packed, dense, 0, 0, 0, 0, 0.125f};
+  cuda::CudnnShape s{backward, dtype,  4,     2048, heads, kv_heads, size, packed,
+                     packed,   packed, dense, 0,    0,     0,        0,    0.125f};
   if (backward) s.grad_q_stride = s.grad_k_stride = s.grad_v_stride = packed, s.grad_o_stride = dense;
   return s;
 }
@@ -177,6 +178,7 @@ TEST_F(CudnnTest, TheRealLibraryHasTheGraphs) {
       EXPECT_EQ(cuda::cudnn_refuses(shape(backward, heads, kv_heads, size), h100, 90), "")
           << backward << " " << heads << " " << size;
     }
+    EXPECT_EQ(cuda::cudnn_refuses(shape(backward, 32, 8, 128, RL_F16), h100, 90), "");
     EXPECT_NE(cuda::cudnn_refuses(shape(backward, 9, 2, 64), h100, 90), "") << "heads do not divide";
     EXPECT_NE(cuda::cudnn_refuses(shape(backward, 4, 4, 63), h100, 90), "") << "sizes are multiples of 8";
   }

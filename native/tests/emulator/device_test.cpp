@@ -28,6 +28,12 @@ TEST(CudaDevice, CopiesOfManyPieces) {
 TEST(CudaDevice, HeadsThatAreTooLargeAreRefused) {
   Tensor q({2, 1, 257}), k({2, 1, 257}), v({2, 1, 257}), o({2, 1, 257}), lse({1, 2}), cu({2}, Ints{0, 2});
   expect_error(rl_attention(o, lse, q, k, v, cu, 1, 0), RL_UNSUPPORTED, {"attention: heads of 257", "up to 256"});
+  Tensor half({2, 1, 129}, RL_F16), out({2, 1, 129}, RL_F16), cache({1, 2, 1, 129}, RL_F16), slots({2}, Ints{0, 0}),
+      lengths({2}, Ints{1, 2});
+  expect_error(rl_attention(out, lse, half, half, half, cu, 1, 0), RL_UNSUPPORTED,
+               {"attention: heads of 129", "up to 128 in f16"});
+  expect_error(rl_attention_decode(out, half, cache, cache, slots, lengths, 1, 0), RL_UNSUPPORTED,
+               {"attention_decode: q: ", "up to 128 columns in f16, found 129"});
 }
 
 TEST(CudaDevice, KeepsFreedMemoryUntilTrimmed) {

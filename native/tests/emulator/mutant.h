@@ -22,8 +22,10 @@ inline uint32_t bits(float x) { return std::bit_cast<uint32_t>(x); }
 inline float number(uint32_t x) { return std::bit_cast<float>(x); }
 inline uint16_t bf16(float x) { return static_cast<uint16_t>((bits(x) + 0x7fff + (bits(x) >> 16 & 1)) >> 16); }
 inline float of_bf16(uint16_t x) { return number(static_cast<uint32_t>(x) << 16); }
+inline uint16_t f16(float x) { return std::bit_cast<uint16_t>(static_cast<_Float16>(x)); }
+inline float of_f16(uint16_t x) { return static_cast<float>(std::bit_cast<_Float16>(x)); }
 
-/// Some value in [-1,1], exact in bf16.
+/// Some value in [-1,1], exact in bf16 and f16.
 inline float value(size_t i) { return static_cast<float>((i * 2654435761u >> 7) % 17) / 8 - 1; }
 
 /// In kernel `entry` of a file, match number `which` of a pattern (all of them if negative) becomes something else. Patterns name

@@ -8,16 +8,17 @@
 namespace rl::emulator {
 namespace {
 
-// Two blocks of queries, three tiles of keys, a second sequence, a group of two heads; heads of 24 need zeros up to 32.
+// Two blocks of queries, three tiles of keys, a second sequence, a group of two heads; heads of 24 need zeros up to 32 (f16: 64).
 const std::vector<int32_t> kStarts = {0, 150, 170};
 constexpr size_t kTokens = 170, kHeads = 2, kSize = 24;
 constexpr float kScale = 0.5f;
 
+using Floats = std::vector<float>;
 using Doubles = std::vector<double>;
 
 /// Attention by its formulae: q, o, gradO, gradQ [T,2,24]; k, v, gradK, gradV [T,1,24]; lse [2,T].
 struct Exact {
-  std::vector<uint16_t> q, k, v, gradO, rounded;  // rounded: o
+  Floats q, k, v, gradO;
   Doubles o, lse, gradQ, gradK, gradV;
 
   Exact()
@@ -25,7 +26,6 @@ struct Exact {
         k(random(1, 2)),
         v(random(1, 3)),
         gradO(random(kHeads, 4)),
-        rounded(q.size()),
         o(q.size()),
         lse(kHeads * kTokens),
         gradQ(q.size()),
@@ -36,18 +36,17 @@ struct Exact {
         for (size_t h = 0; h < kHeads; h++) query(i, h, static_cast<size_t>(kStarts[b]));
       }
     }
-    for (size_t i = 0; i < o.size(); i++) rounded[i] = bf16(static_cast<float>(o[i]));
   }
 
  private:
-  static std::vector<uint16_t> random(size_t heads, size_t seed) {
-    std::vector<uint16_t> x(kTokens * heads * kSize);
-    for (size_t i = 0; i < x.size(); i++) x[i] = bf16(value(i + seed * 100003));
+  static Floats random(size_t heads, size_t seed) {
+    Floats x(kTokens * heads * kSize);
+    for (size_t i = 0; i < x.size(); i++) x[i] = value(i + seed * 100003);
     return x;
   }
-  static double dot(const uint16_t *a, const uint16_t *b) {
+  static double dot(const float *a, const float *b) {
     double sum = 0;
-    for (size_t e = 0; e < kSize; e++) sum += static_cast<double>(of_bf16(a[e]) * of_bf16(b[e]));
+    for (size_t e = 0; e < kSize; e++) sum += static_cast<double>(a[e] * b[e]);
     return sum;
   }
   void query(size_t i, size_t h, size_t first) {
@@ -65,10 +64,10 @@ struct Exact {
       const double gradS = kScale * p[j] * (gradP[j] - mean);
       for (size_t e = 0; e < kSize; e++) {
         const size_t key = (first + j) * kSize + e;
-        o[at + e] += p[j] * static_cast<double>(of_bf16(v[key]));
-        gradV[key] += p[j] * static_cast<double>(of_bf16(gradO[at + e]));
-        gradQ[at + e] += gradS * static_cast<double>(of_bf16(k[key]));
-        gradK[key] += gradS * static_cast<double>(of_bf16(q[at + e]));
+        o[at + e] += p[j] * static_cast<double>(v[key]);
+        gradV[key] += p[j] * static_cast<double>(gradO[at + e]);
+        gradQ[at + e] += gradS * static_cast<double>(k[key]);
+        gradK[key] += gradS * static_cast<double>(q[at + e]);
       }
     }
   }
@@ -78,26 +77,39 @@ const Exact &exact() {
   return x;
 }
 
-/// Whether a bf16 result is right: within 2 % of the largest, several times what rounding leaves.
+/// What a mutation's kernel is for.
+int32_t dtype_of(const Mutation &m) { return std::strstr(m.entry, "bf16") ? RL_BF16 : RL_F16; }
+
+/// A tensor of that dtype, with room for results or with values.
+template <class T = float>
+View tensor(Mutant &mutant, int32_t dtype, const std::vector<int64_t> &shape, const std::vector<T> &values = {}) {
+  std::vector<uint16_t> x;
+  for (const T value : values) x.push_back((dtype == RL_BF16 ? bf16 : f16)(static_cast<float>(value)));
+  return mutant.tensor(dtype, shape, x.empty() ? nullptr : x.data());
+}
+
+/// Whether a result is right: within 2 % of the largest, f16 within an eighth of that, several times what rounding leaves.
 bool right(Mutant &mutant, const View &got, const Doubles &want) {
   std::vector<uint16_t> x(want.size());
   mutant.device().copy_to_host(x.data(), got.data, static_cast<int64_t>(x.size() * 2));
   double most = 0;
   for (const double w : want) most = std::max(most, std::fabs(w));
   for (size_t i = 0; i < x.size(); i++) {
-    if (!(std::fabs(static_cast<double>(of_bf16(x[i])) - want[i]) <= 0.02 * most)) return false;
+    const double number = static_cast<double>((got.dtype == RL_BF16 ? of_bf16 : of_f16)(x[i]));
+    if (!(std::fabs(number - want[i]) <= (got.dtype == RL_BF16 ? 0.02 : 0.0025) * most)) return false;
   }
   return true;
 }
 
+const std::vector<int64_t> kOfQueries = {kTokens, kHeads, kSize}, kOfKeys = {kTokens, 1, kSize};
+
 std::string forward(const Mutation &m) {
   const Exact &x = exact();
-  Mutant mutant(m, {"attention_bf16_32"});
-  const View o = mutant.tensor(RL_BF16, {kTokens, kHeads, kSize}, nullptr),
-             lse = mutant.tensor(RL_F32, {kHeads, kTokens}, nullptr);
-  mutant.ops().attention(mutant.device(), o, lse, mutant.tensor(RL_BF16, {kTokens, kHeads, kSize}, x.q.data()),
-                         mutant.tensor(RL_BF16, {kTokens, 1, kSize}, x.k.data()),
-                         mutant.tensor(RL_BF16, {kTokens, 1, kSize}, x.v.data()),
+  const int32_t dtype = dtype_of(m);
+  Mutant mutant(m, {m.entry});
+  const View o = tensor(mutant, dtype, kOfQueries), lse = mutant.tensor(RL_F32, {kHeads, kTokens}, nullptr);
+  mutant.ops().attention(mutant.device(), o, lse, tensor(mutant, dtype, kOfQueries, x.q),
+                         tensor(mutant, dtype, kOfKeys, x.k), tensor(mutant, dtype, kOfKeys, x.v),
                          mutant.tensor(RL_I32, {static_cast<int64_t>(kStarts.size())}, kStarts.data()), kScale, 0);
   std::vector<float> logs(x.lse.size());
   mutant.device().copy_to_host(logs.data(), lse.data, static_cast<int64_t>(logs.size() * 4));
@@ -108,17 +120,17 @@ std::string forward(const Mutation &m) {
 
 std::string backward(const Mutation &m) {
   const Exact &x = exact();
-  Mutant mutant(
-      m, {"attention_statistics_bf16", "attention_backward_by_keys_bf16_32", "attention_backward_by_queries_bf16_32"});
-  const std::vector<int64_t> of_queries = {kTokens, kHeads, kSize}, of_keys = {kTokens, 1, kSize};
-  const std::vector<float> logs(x.lse.begin(), x.lse.end());
-  const View gradQ = mutant.tensor(RL_BF16, of_queries, nullptr), gradK = mutant.tensor(RL_BF16, of_keys, nullptr),
-             gradV = mutant.tensor(RL_BF16, of_keys, nullptr);
+  const int32_t dtype = dtype_of(m);
+  const std::string type = dtype == RL_BF16 ? "bf16" : "f16", instance = type + (dtype == RL_BF16 ? "_32" : "_64");
+  Mutant mutant(m, {"attention_statistics_" + type, "attention_backward_by_keys_" + instance,
+                    "attention_backward_by_queries_" + instance});
+  const Floats logs(x.lse.begin(), x.lse.end());
+  const View gradQ = tensor(mutant, dtype, kOfQueries), gradK = tensor(mutant, dtype, kOfKeys),
+             gradV = tensor(mutant, dtype, kOfKeys);
   mutant.ops().attention_backward(
-      mutant.device(), gradQ, gradK, gradV, mutant.tensor(RL_BF16, of_queries, x.gradO.data()),
-      mutant.tensor(RL_BF16, of_queries, x.rounded.data()), mutant.tensor(RL_F32, {kHeads, kTokens}, logs.data()),
-      mutant.tensor(RL_BF16, of_queries, x.q.data()), mutant.tensor(RL_BF16, of_keys, x.k.data()),
-      mutant.tensor(RL_BF16, of_keys, x.v.data()),
+      mutant.device(), gradQ, gradK, gradV, tensor(mutant, dtype, kOfQueries, x.gradO),
+      tensor(mutant, dtype, kOfQueries, x.o), mutant.tensor(RL_F32, {kHeads, kTokens}, logs.data()),
+      tensor(mutant, dtype, kOfQueries, x.q), tensor(mutant, dtype, kOfKeys, x.k), tensor(mutant, dtype, kOfKeys, x.v),
       mutant.tensor(RL_I32, {static_cast<int64_t>(kStarts.size())}, kStarts.data()), kScale, 0);
   const bool same = right(mutant, gradQ, x.gradQ) && right(mutant, gradK, x.gradK) && right(mutant, gradV, x.gradV);
   return same ? "" : "wrong numbers";
@@ -136,10 +148,15 @@ std::string says(const Mutation &m) {
 #define BY_KEYS "attention_backward.cu", "attention_backward_by_keys_bf16_32"
 #define BY_QUERIES "attention_backward.cu", "attention_backward_by_queries_bf16_32"
 #define STATISTICS "attention_backward.cu", "attention_statistics_bf16"
+#define FORWARD_F16 "attention.cu", "attention_f16_64"
+#define BY_KEYS_F16 "attention_backward.cu", "attention_backward_by_keys_f16_64"
+#define BY_QUERIES_F16 "attention_backward.cu", "attention_backward_by_queries_f16_64"
 
 TEST(AttentionKernels, UnchangedOnesAreRight) {
   EXPECT_EQ(says({"", FORWARD, "", "", 0, ""}), "");
   EXPECT_EQ(says({"", BY_KEYS, "", "", 0, ""}), "");
+  EXPECT_EQ(says({"", FORWARD_F16, "", "", 0, ""}), "");
+  EXPECT_EQ(says({"", BY_KEYS_F16, "", "", 0, ""}), "");
 }
 
 class AttentionMutations : public testing::TestWithParam<Mutation> {};
@@ -182,7 +199,17 @@ INSTANTIATE_TEST_SUITE_P(
         Mutation{"weaker_wait_by_queries", BY_QUERIES, "wait_group 0", "wait_group 1", 0, "copy-race"},
         Mutation{"lost_barrier_by_queries", BY_QUERIES, "bar\\.sync\\s+0;", "", 0, "uninitialised-shared"},
         Mutation{"shuffle_of_the_statistics", STATISTICS, "(shfl[^;]*, %r\\d+, )%r\\d+(, %r\\d+, %r\\d+;)", "$018$2", 0,
-                 ""}),
+                 ""},
+        Mutation{"product_of_another_type", FORWARD_F16, "f16\\.f16", "bf16.bf16", 3, ""},
+        Mutation{"swapped_pair", FORWARD_F16, "(cvt\\.rn\\.f16x2\\.f32 %r\\d+), (%f\\d+), (%f\\d+);", "$1, $3, $2;", 0,
+                 ""},
+        Mutation{"lost_commit_f16", FORWARD_F16, "cp\\.async\\.commit_group;", "", 1, "copy-race"},
+        Mutation{"swapped_a_by_keys_f16", BY_KEYS_F16, "(mma[^{]*\\{[^}]*\\}, )\\{(%r\\d+),(%r\\d+),", "$1{$3,$2,", 0,
+                 ""},
+        Mutation{"pair_of_one_by_keys", BY_KEYS_F16, "(cvt\\.rn\\.f16x2\\.f32 %r\\d+), %f\\d+, (%f\\d+);",
+                 "$1, $2, $2;", 0, ""},
+        Mutation{"product_of_another_type_by_queries", BY_QUERIES_F16, "f16\\.f16", "bf16.bf16", -1, ""},
+        Mutation{"lost_barrier_by_queries_f16", BY_QUERIES_F16, "bar\\.sync\\s+0;", "", 0, "uninitialised-shared"}),
     [](const auto &info) { return info.param.name; });
 
 }  // namespace

@@ -21,6 +21,7 @@ using Words = std::vector<uint32_t>;
 const cuda::Driver &driver = emulated_driver(ptx::ptx_machine(80));
 
 uint32_t pair(float low, float high) { return static_cast<uint32_t>(bf16(high)) << 16 | bf16(low); }
+uint32_t pair_f16(float low, float high) { return static_cast<uint32_t>(f16(high)) << 16 | f16(low); }
 
 // ---- instructions: each lane has %a, %b, %c and leaves %d; %f0.. and %r0.., %h0.., %p0.., %w0.. are free
 
@@ -96,6 +97,15 @@ TEST(Instruction, ConversionsToBf16) {
   EXPECT_EQ(lane0(nearest, 0x7f7fffff, 0x7fc12345), 0x7f807fffu);  // infinity; a NaN has one form
   EXPECT_EQ(lane0("cvt.rz.bf16x2.f32 %d, %a, %b;", 0x3f80ffff, 0x7f7fffff), 0x3f807f7fu);
   EXPECT_EQ(lane0("cvt.rn.bf16.f32 %h0, %a; mov.b32 %d, {%h0, %h0};", 0x00008001), 0x00010001u);  // subnormal
+}
+TEST(Instruction, ConversionsToF16) {
+  const std::string nearest = "cvt.rn.f16x2.f32 %d, %a, %b;";
+  EXPECT_EQ(lane0(nearest, bits(1.0f), bits(2.0f)), 0x3c004000u);          // the first operand is the upper half
+  EXPECT_EQ(lane0(nearest, 0x3f801000, 0x3f803000), 0x3c003c02u);          // ties to even
+  EXPECT_EQ(lane0(nearest, bits(65519.0f), bits(65520.0f)), 0x7bff7c00u);  // the last that is finite
+  EXPECT_EQ(lane0(nearest, bits(0x1p-25f), 0x7fc12345), 0x00007fffu);      // half of the smallest; a NaN has one form
+  EXPECT_EQ(lane0("cvt.rz.f16x2.f32 %d, %a, %b;", 0x3f803fff, bits(1e6f)), 0x3c017bffu);
+  EXPECT_EQ(lane0("cvt.rn.f16.f32 %h0, %a; cvt.f32.f16 %d, %h0;", bits(0x1.8p-24f)), bits(0x1p-23f));  // subnormal
 }
 TEST(Instruction, ConversionsToIntegers) {
   EXPECT_EQ(lane0("cvt.rni.s32.f32 %d, %a;", bits(2.5f)), 2u);
@@ -199,34 +209,41 @@ void expect_product(const std::string &product, const Words &low, const Words &h
   }
 }
 
-TEST(Instruction, MatrixProduct) {
+/// `type`: bf16 or f16; two: a pair of numbers in a register.
+void expect_product_of(const std::string &type, uint32_t (&two)(float low, float high)) {
   // a[m][k] = m + 16 [k == 3], b[k][n] = k == 3 ? n : k == 12: so d[m][n] = (m + 16) n + m + c. Lanes give fragments by the
   // manual's layout, written out here in its own words: groupID, threadID_in_group.
   Words low(32), high(32);
   for (uint32_t lane = 0; lane < 32; lane++) {
     const uint32_t group = lane >> 2, in_group = lane % 4;
     // b0: rows in_group * 2 + {0, 1}, column group; b1: the same + 8
-    low[lane] = in_group == 1 ? pair(0, static_cast<float>(group)) : 0;
-    high[lane] = in_group == 2 ? pair(1, 0) : 0;
+    low[lane] = in_group == 1 ? two(0, static_cast<float>(group)) : 0;
+    high[lane] = in_group == 2 ? two(1, 0) : 0;
   }
   Words row(32);
   for (uint32_t lane = 0; lane < 32; lane++) row[lane] = bits(static_cast<float>(lane >> 2));
-  const std::string product = R"(
+  std::string product = R"(
   add.f32 %f0, %c, 0f41000000;
-  cvt.rn.bf16x2.f32 %r0, %c, %c;
-  cvt.rn.bf16x2.f32 %r1, %f0, %f0;
+  cvt.rn.TYPEx2.f32 %r0, %c, %c;
+  cvt.rn.TYPEx2.f32 %r1, %f0, %f0;
   and.b32 %r4, %t, 3;
   setp.eq.u32 %p0, %r4, 1;
   add.f32 %f1, %c, 0f41800000;
   add.f32 %f2, %f0, 0f41800000;
-  @%p0 cvt.rn.bf16x2.f32 %r2, %f1, %c;
-  @%p0 cvt.rn.bf16x2.f32 %r3, %f2, %f0;
+  @%p0 cvt.rn.TYPEx2.f32 %r2, %f1, %c;
+  @%p0 cvt.rn.TYPEx2.f32 %r3, %f2, %f0;
   @!%p0 mov.b32 %r2, %r0;
   @!%p0 mov.b32 %r3, %r1;
   mov.f32 %f8, 0f3F000000;
-  mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%f4,%f5,%f6,%f7}, {%r2,%r3,%r0,%r1}, {%a,%b}, {%f8,%f8,%f8,%f8};
+  mma.sync.aligned.m16n8k16.row.col.f32.TYPE.TYPE.f32 {%f4,%f5,%f6,%f7}, {%r2,%r3,%r0,%r1}, {%a,%b}, {%f8,%f8,%f8,%f8};
 )";
+  for (size_t at; (at = product.find("TYPE")) != std::string::npos;) product.replace(at, 4, type);
   expect_product(product, low, high, row);
+}
+
+TEST(Instruction, MatrixProduct) {
+  expect_product_of("bf16", pair);
+  expect_product_of("f16", pair_f16);
 }
 
 TEST(Instruction, Tf32) {

@@ -205,11 +205,12 @@ inline void attention_cases(const Measure &measure) {
     int32_t dtype;
     int64_t t;
   };
-  for (const Instance c : {Instance{64, RL_BF16, 256}, Instance{128, RL_BF16, 256}, Instance{64, RL_F32, 128}}) {
+  for (const Instance c : {Instance{64, RL_BF16, 256}, Instance{128, RL_BF16, 256}, Instance{64, RL_F16, 256},
+                           Instance{64, RL_F32, 128}}) {
     constexpr int64_t heads = 4, kvHeads = 2;
     const int64_t t = c.t;
-    const bool bf16 = c.dtype == RL_BF16;
-    const double size = bf16 ? 2 : 4;
+    const bool halves = is_16_bits(c.dtype);
+    const double size = halves ? 2 : 4;
     auto cost = [&](double sequences, double length, double hq, double hk, double d, bool backward) {
       const double tokens = sequences * length, q = tokens * hq * d * size, kv = tokens * hk * d * size,
                    lse = tokens * hq * 4;
@@ -217,8 +218,11 @@ inline void attention_cases(const Measure &measure) {
           backward ? 4 * q + 4 * kv + lse : 2 * q + 2 * kv + lse,  // backward: q, o, gradO, gradQ; k, v and theirs
           (backward ? 5 : 2) * sequences * length * length * d * hq};
     };
-    const std::string type = bf16 ? "bf16" : "f32", d = std::to_string(c.d),
-                      shape = "1 x " + std::to_string(t) + ", heads 4/2 of " + d, model = "8 x 512, heads 32/8 of " + d;
+    const std::string type = c.dtype == RL_BF16 ? "bf16"
+                             : halves           ? "f16"
+                                                : "f32",
+                      d = std::to_string(c.d), shape = "1 x " + std::to_string(t) + ", heads 4/2 of " + d,
+                      model = "8 x 512, heads 32/8 of " + d;
     Tensor q({t, heads, c.d}, random_floats(t * heads * c.d, 1), c.dtype),
         k({t, kvHeads, c.d}, random_floats(t * kvHeads * c.d, 2), c.dtype),
         v({t, kvHeads, c.d}, random_floats(t * kvHeads * c.d, 3), c.dtype),
@@ -227,10 +231,10 @@ inline void attention_cases(const Measure &measure) {
         gradV({t, kvHeads, c.d}, c.dtype), cu({2}, Ints{0, static_cast<int32_t>(t)});
     const double dt = static_cast<double>(t), dd = static_cast<double>(c.d);
     measure({"attention " + type + " " + d, shape, cost(1, dt, heads, kvHeads, dd, false), model,
-             cost(8, 512, 32, 8, dd, false), bf16},
+             cost(8, 512, 32, 8, dd, false), halves},
             [&] { RL_CHECK(rl_attention(o, lse, q, k, v, cu, 0.125f, 0)); });
     measure({"attention_backward " + type + " " + d, shape, cost(1, dt, heads, kvHeads, dd, true), model,
-             cost(8, 512, 32, 8, dd, true), bf16},
+             cost(8, 512, 32, 8, dd, true), halves},
             [&] { RL_CHECK(rl_attention_backward(gradQ, gradK, gradV, gradO, o, lse, q, k, v, cu, 0.125f, 0)); });
   }
   struct Decode {

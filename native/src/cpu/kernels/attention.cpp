@@ -11,6 +11,7 @@
 // in powers of 2.
 #include <omp.h>
 
+#include "cpu/kernels/f16.h"
 #include "cpu/kernels/indices.h"
 #include "cpu/kernels/tile.h"
 
@@ -411,11 +412,7 @@ void attention(Device &device, View o, View lse, View q, View k, View v, View cu
     m.sum = m.top + lanes;
     m.s = m.sum + lanes;
     m.lanes = m.s + kKeys * kStrip;
-    if (p.q.dtype == RL_BF16) {
-      forward<bf16>(p, work[i], m);
-    } else {
-      forward<float>(p, work[i], m);
-    }
+    with_float_or_f16(p.q.dtype, [&](auto type) { forward<decltype(type)>(p, work[i], m); });
   }
 }
 
@@ -490,11 +487,7 @@ void attention_backward(Device &device, View gradQ, View gradK, View gradV, View
     m.lse = m.delta + kStrip;
 #pragma omp for schedule(dynamic, 1)
     for (int64_t i = 0; i < n; i++) {
-      if (p.q.dtype == RL_BF16) {
-        backward<bf16>(p, work[i], m);
-      } else {
-        backward<float>(p, work[i], m);
-      }
+      with_float_or_f16(p.q.dtype, [&](auto type) { backward<decltype(type)>(p, work[i], m); });
     }
     for (int64_t b = 0; partial && b < sequences; b++) {
       const int64_t start = p.cu[b], length = p.cu[b + 1] - start, chunk = chunk_of(length);
@@ -503,11 +496,9 @@ void attention_backward(Device &device, View gradQ, View gradK, View gradV, View
 #pragma omp for schedule(static) nowait
       for (int64_t query = 0; query < length; query++) {
         for (int64_t h = 0; h < p.kvHeads; h++) {
-          if (p.q.dtype == RL_BF16) {
-            add_parts<bf16>(p, parts + first_part[b] + h * chunks, chunk, start, query, h);
-          } else {
-            add_parts<float>(p, parts + first_part[b] + h * chunks, chunk, start, query, h);
-          }
+          with_float_or_f16(p.q.dtype, [&](auto type) {
+            add_parts<decltype(type)>(p, parts + first_part[b] + h * chunks, chunk, start, query, h);
+          });
         }
       }
     }

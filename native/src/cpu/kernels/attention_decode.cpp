@@ -4,6 +4,7 @@
 // keep every thread busy; the pieces' sums are merged in order.
 #include <omp.h>
 
+#include "cpu/kernels/f16.h"
 #include "cpu/kernels/indices.h"
 #include "cpu/kernels/tile.h"
 
@@ -258,11 +259,9 @@ void attention_decode(Device &device, View o, View q, View cacheK, View cacheV, 
   float *top = cpu(device).scratch<float>(items * p.heads), *sum = cpu(device).scratch<float>(items * p.heads);
   float *scratch = cpu(device).scratch<float>(per_thread * threads);
   const bool parallel = total * p.heads * p.d > 65536;
-  if (q.dtype == RL_BF16) {
-    decode<bf16>(p, rows, threads, parallel, sums, top, sum, scratch, per_thread);
-  } else {
-    decode<float>(p, rows, threads, parallel, sums, top, sum, scratch, per_thread);
-  }
+  with_float_or_f16(q.dtype, [&](auto type) {
+    decode<decltype(type)>(p, rows, threads, parallel, sums, top, sum, scratch, per_thread);
+  });
 }
 
 }  // namespace rl::cpu::RL_ISA

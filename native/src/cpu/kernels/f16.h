@@ -2,7 +2,7 @@
 // compiler without _Float16, must do too; the loops vectorise, and where the hardware has the conversion it is used.
 #pragma once
 
-#include "cpu/kernels/simd.h"
+#include "cpu/kernels/tile.h"
 
 #if defined(__F16C__)
 #include <immintrin.h>
@@ -58,6 +58,43 @@ RL_INLINE f16 f16_from_f32(float x) {
 template <>
 RL_INLINE f16 from_f32<f16>(float x) {
   return f16_from_f32(x);
+}
+
+// By vectors. By hand where the hardware has them: the compiler does not vectorise the one-element conversions. (The forms with a
+// mask of all ones: GCC 12 warns of the plain ones' own undefined operand.)
+RL_INLINE vecf load(const f16 *x) {
+#if defined(__AVX512F__)
+  return (vecf)_mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256((const __m256i *)x));
+#elif defined(__F16C__) && defined(__AVX2__)
+  return (vecf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x));
+#else
+  float wide[kWidth];
+  RL_SIMD
+  for (int i = 0; i < kWidth; i++) wide[i] = to_f32(x[i]);
+  return load(wide);
+#endif
+}
+RL_INLINE void store(f16 *y, vecf x) {
+#if defined(__AVX512F__)
+  _mm256_storeu_si256((__m256i *)y, _mm512_maskz_cvtps_ph(0xffff, (__m512)x, 0));
+#elif defined(__F16C__) && defined(__AVX2__)
+  _mm_storeu_si128((__m128i *)y, _mm256_cvtps_ph((__m256)x, 0));
+#else
+  float wide[kWidth];
+  store(wide, x);
+  RL_SIMD
+  for (int i = 0; i < kWidth; i++) y[i] = f16_from_f32(wide[i]);
+#endif
+}
+
+/// with_float for the ops that take f16 too.
+template <class Body>
+RL_INLINE void with_float_or_f16(int32_t dtype, Body &&body) {
+  if (dtype == RL_F16) {
+    body(f16{});
+  } else {
+    with_float(dtype, body);
+  }
 }
 
 }  // namespace rl::cpu::RL_ISA

@@ -7,6 +7,8 @@
 //   by queries  a block owns queries of one head and walks over the keys that they see
 // A gradient so is summed up in registers by one warp, in one order: no atomics, same bits. The price is seven products of tiles
 // in place of five: s and gradO v^T are made twice.
+// On tensor cores p and ds are rounded to 16 bits. In f16 ds becomes 0 up to 2^-25 and infinite from 65520 on. It is about as large
+// as the gradients, which are f16 too, so a loss scale that fits them fits it; what overflows is seen, as infinities or NaNs.
 // Traffic: each kernel reads its own rows once, and the other side once for each block that sees it (from L2 mostly).
 #include "cuda/op.h"
 #if !defined(RL_KERNELS)
@@ -244,6 +246,7 @@ DEVICE void backward_by_queries(const AttentionBackward &x) {
 #define ATTENTION_STATISTICS(T) \
   KERNEL(attention_statistics_##T, kAttentionThreads, AttentionBackward x) { make_statistics<T>(x); }
 FOR_FLOATS(ATTENTION_STATISTICS)
+ATTENTION_STATISTICS(f16)
 
 #define ATTENTION_BACKWARD(T, D)                                                            \
   KERNEL(attention_backward_by_keys_##T##_##D, kAttentionThreads, AttentionBackward x) {    \

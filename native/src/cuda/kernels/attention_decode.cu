@@ -2,10 +2,10 @@
 // A sequence is cut into pieces of kPiece positions, a block for each piece and key head (flash decoding, Dao et al. 2023): all
 // query heads of the group at once, so that the cache is read once. A warp of the block takes every fourth tile of 16 positions
 // (f32: 8), copied two ahead of each other into memory of its own, with a streaming softmax of its own: no barrier but the last,
-// when the warps' sums are added up. bf16: tensor cores, the group's heads as the 16 rows of a tile. f32: plain multiply-adds.
+// when the warps' sums are added up. bf16, f16: tensor cores, the group's heads as the 16 rows of a tile. f32: plain multiply-adds.
 // A second kernel adds up the pieces of rows that have several. All in a fixed order that depends on the row alone.
 // Traffic: the keys and values that a row sees, once (groups of more than 16 heads, in f32 8: once for each such part), which is
-// the minimum; and 4 (d + 2) bytes written and read again for each head and piece of 256 positions, G / 128 of it for bf16.
+// the minimum; and 4 (d + 2) bytes written and read again for each head and piece of 256 positions, G / 128 of it for 16 bits.
 #include "cuda/op.h"
 #if !defined(RL_KERNELS)
 #include "cuda/indices.h"
@@ -113,19 +113,17 @@ struct Source {
 };
 
 /// The streaming softmax of a warp for the heads of a group: the largest score (in powers of 2), sums of weights and of values.
-template <class T, int kWidth>
-struct Softmax;
-
 /// Tensor cores. As an mma's result lies: this lane has heads lane / 4 and 8 more, columns 2 (lane % 4) and the next of each 8.
-template <int kWidth>
-struct Softmax<bf16, kWidth> {
+template <class T, int kWidth>
+struct Softmax {
+  static_assert(sizeof(T) == 2);
   static constexpr Layout kLayout = layout(2, kWidth);
   float o[kWidth / 8][4] = {};
   float top[2] = {kNoKeyYet, kNoKeyYet}, sum[2] = {0, 0};
 
   /// A tile, of which the positions from .. to-1 are seen.
-  DEVICE_MEMBER void add(const bf16 *q, const bf16 *k, float *, int d, int, float scale, int64_t from, int64_t to) {
-    const bf16 *v = k + kLayout.keys * kLayout.pitch;
+  DEVICE_MEMBER void add(const T *q, const T *k, float *, int d, int, float scale, int64_t from, int64_t to) {
+    const T *v = k + kLayout.keys * kLayout.pitch;
     float s[2][4] = {};
 #pragma unroll
     for (int e = 0; e < kWidth; e += 16) {
@@ -133,8 +131,8 @@ struct Softmax<bf16, kWidth> {
       uint32_t a[4], b[4];
       ldmatrix_x4(a, q + lane() % 16 * kLayout.pitch + e + lane() / 16 * 8);
       ldmatrix_x4(b, k + (lane() / 16 * 8 + lane() % 8) * kLayout.pitch + e + lane() / 8 % 2 * 8);
-      mma_bf16(s[0], a, b[0], b[1]);
-      mma_bf16(s[1], a, b[2], b[3]);
+      mma<T>(s[0], a, b[0], b[1]);
+      mma<T>(s[1], a, b[2], b[3]);
     }
     float shrink[2];
 #pragma unroll
@@ -160,8 +158,8 @@ struct Softmax<bf16, kWidth> {
       }
     }
     // The weights lie as the next product's left operand wants them.
-    const uint32_t p[4] = {pack_bf16(s[0][0], s[0][1]), pack_bf16(s[0][2], s[0][3]), pack_bf16(s[1][0], s[1][1]),
-                           pack_bf16(s[1][2], s[1][3])};
+    const uint32_t p[4] = {pack<T>(s[0][0], s[0][1]), pack<T>(s[0][2], s[0][3]), pack<T>(s[1][0], s[1][1]),
+                           pack<T>(s[1][2], s[1][3])};
 #pragma unroll
     for (int c = 0; c < kWidth; c += 16) {
       if (c >= d) break;
@@ -172,7 +170,7 @@ struct Softmax<bf16, kWidth> {
         float(&sums)[4] = o[c / 8 + n];
 #pragma unroll
         for (int i = 0; i < 4; i++) sums[i] *= shrink[i / 2];
-        mma_bf16(sums, p, b[2 * n], b[2 * n + 1]);
+        mma<T>(sums, p, b[2 * n], b[2 * n + 1]);
       }
     }
   }
@@ -199,7 +197,7 @@ struct Softmax<bf16, kWidth> {
   }
 };
 
-/// Scores: four lanes for each of the 8 positions; values: this lane has column lane of each 32.
+/// Plain multiply-adds. Scores: four lanes for each of the 8 positions; values: this lane has column lane of each 32.
 template <int kWidth>
 struct Softmax<float, kWidth> {
   static constexpr Layout kLayout = layout(4, kWidth);
@@ -374,9 +372,11 @@ DEVICE void merge_pieces(const Decode &x) {
 #define ATTENTION_DECODE_MERGE(T) \
   ATTENTION_DECODE(T, 64)         \
   ATTENTION_DECODE(T, 128)        \
-  ATTENTION_DECODE(T, 256)        \
   KERNEL(attention_decode_merge_##T, kThreads, Decode x) { merge_pieces<T>(x); }
 FOR_FLOATS(ATTENTION_DECODE_MERGE)
+ATTENTION_DECODE_MERGE(f16)
+ATTENTION_DECODE(f32, 256)
+ATTENTION_DECODE(bf16, 256)
 
 #else
 
@@ -385,8 +385,10 @@ void attention_decode(Device &device, View o, View q, View cacheK, View cacheV, 
   CudaDevice &g = gpu(device);
   const int64_t heads = q.shape[1], d = q.shape[2], key_heads = cacheK.shape[2];
   const int64_t capacity = slots.cols() * cacheK.shape[1];
-  if (d > 256) {
-    fail(RL_UNSUPPORTED, "q: the cuda backend has heads of up to 256 columns, found %lld", static_cast<long long>(d));
+  const int most = q.dtype == RL_F16 ? 128 : 256;  // as attention has them
+  if (d > most) {
+    fail(RL_UNSUPPORTED, "q: the cuda backend has heads of up to %d columns%s, found %lld", most,
+         q.dtype == RL_F16 ? " in f16" : "", static_cast<long long>(d));
   }
   check_indices(g, "attention_decode", "slots", slots, cacheK.shape[0]);
   check_indices(g, "attention_decode", "lengths", lengths, capacity + 1, 1);

@@ -30,6 +30,7 @@ DEVICE void append(View cacheK, View cacheV, View k, View v, View slots, View po
     append<T>(cacheK, cacheV, k, v, slots, positions);                                                       \
   }
 FOR_FLOATS(KV_APPEND)
+KV_APPEND(f16)
 
 #else
 
