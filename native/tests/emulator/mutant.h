@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <deque>
+#include <map>
 #include <memory>
 #include <regex>
 #include <string>
@@ -37,11 +39,16 @@ inline void PrintTo(const Mutation &m, std::ostream *out) { *out << m.name; }
 class Mutant {
  public:
   /// A device that has the file's kernels `entries` and no others (reading PTX takes longer than running it); m.pattern may be
-  /// empty: nothing is changed.
-  Mutant(const Mutation &m, const std::vector<std::string> &entries) {
+  /// empty: nothing is changed. beside: kernels of other files, by file.
+  Mutant(const Mutation &m, const std::vector<std::string> &entries,
+         const std::map<std::string, std::vector<std::string>> &beside = {}) {
     cuda::KernelImages images;
     for (const auto &image : ptx::ptx_images()) {
       if (std::string("indices.cu") == image.file) images.push_back(image);
+      if (const auto other = beside.find(image.file); other != beside.end()) {
+        beside_.push_back(only(static_cast<const char *>(image.data), other->second));
+        images.push_back({image.file, beside_.back().c_str()});
+      }
       if (std::string(m.file) != image.file) continue;
       text_ = only(static_cast<const char *>(image.data), entries);
       if (*m.pattern) mutate(m);
@@ -98,6 +105,7 @@ class Mutant {
   }
 
   std::string text_;
+  std::deque<std::string> beside_;
   std::unique_ptr<cuda::CudaDevice> device_;
 };
 

@@ -1,6 +1,7 @@
 // Attention's real PTX, forward and backward, made wrong on purpose: each mutant must be found, by a report or by wrong numbers.
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 #include "mutant.h"
@@ -106,27 +107,45 @@ std::string forward(const Mutation &m) {
   return same ? "" : "wrong numbers";
 }
 
-std::string backward(const Mutation &m) {
+/// Twice, so that memory that the second run uses holds what the first left there.
+std::string backward(const Mutation &m, bool unordered) {
   const Exact &x = exact();
-  Mutant mutant(
-      m, {"attention_statistics_bf16", "attention_backward_by_keys_bf16_32", "attention_backward_by_queries_bf16_32"});
+  using Kernels = std::map<std::string, std::vector<std::string>>;
+  Kernels kernels = {
+      {"attention_backward.cu",
+       {"attention_statistics_bf16", "attention_backward_by_keys_bf16_32", "attention_backward_by_queries_bf16_32"}}};
+  if (unordered) {
+    kernels = {{"attention_backward.cu", {"attention_statistics_bf16"}},
+               {"attention_backward_unordered.cu",
+                {"attention_backward_unordered_bf16_32", "attention_backward_round_bf16_32"}},
+               {"fill.cu", {"fill_f32"}}};
+    setenv("RLHF4J_CUDA_DETERMINISTIC", "0", 1);
+  }
+  const std::vector<std::string> own = kernels[m.file];
+  kernels.erase(m.file);
+  Mutant mutant(m, own, kernels);
+  unsetenv("RLHF4J_CUDA_DETERMINISTIC");
   const std::vector<int64_t> of_queries = {kTokens, kHeads, kSize}, of_keys = {kTokens, 1, kSize};
   const std::vector<float> logs(x.lse.begin(), x.lse.end());
   const View gradQ = mutant.tensor(RL_BF16, of_queries, nullptr), gradK = mutant.tensor(RL_BF16, of_keys, nullptr),
              gradV = mutant.tensor(RL_BF16, of_keys, nullptr);
-  mutant.ops().attention_backward(
-      mutant.device(), gradQ, gradK, gradV, mutant.tensor(RL_BF16, of_queries, x.gradO.data()),
-      mutant.tensor(RL_BF16, of_queries, x.rounded.data()), mutant.tensor(RL_F32, {kHeads, kTokens}, logs.data()),
-      mutant.tensor(RL_BF16, of_queries, x.q.data()), mutant.tensor(RL_BF16, of_keys, x.k.data()),
-      mutant.tensor(RL_BF16, of_keys, x.v.data()),
-      mutant.tensor(RL_I32, {static_cast<int64_t>(kStarts.size())}, kStarts.data()), kScale, 0);
+  for (int run = 0; run < 2; run++) {
+    mutant.device().begin_op();
+    mutant.ops().attention_backward(
+        mutant.device(), gradQ, gradK, gradV, mutant.tensor(RL_BF16, of_queries, x.gradO.data()),
+        mutant.tensor(RL_BF16, of_queries, x.rounded.data()), mutant.tensor(RL_F32, {kHeads, kTokens}, logs.data()),
+        mutant.tensor(RL_BF16, of_queries, x.q.data()), mutant.tensor(RL_BF16, of_keys, x.k.data()),
+        mutant.tensor(RL_BF16, of_keys, x.v.data()),
+        mutant.tensor(RL_I32, {static_cast<int64_t>(kStarts.size())}, kStarts.data()), kScale, 0);
+  }
   const bool same = right(mutant, gradQ, x.gradQ) && right(mutant, gradK, x.gradK) && right(mutant, gradV, x.gradV);
   return same ? "" : "wrong numbers";
 }
 
 std::string says(const Mutation &m) {
   try {
-    return std::string("attention.cu") == m.file ? forward(m) : backward(m);
+    if (std::string("attention.cu") == m.file) return forward(m);
+    return backward(m, std::string("attention_backward.cu") != m.file);
   } catch (const std::exception &e) {
     return e.what();
   }
@@ -136,10 +155,13 @@ std::string says(const Mutation &m) {
 #define BY_KEYS "attention_backward.cu", "attention_backward_by_keys_bf16_32"
 #define BY_QUERIES "attention_backward.cu", "attention_backward_by_queries_bf16_32"
 #define STATISTICS "attention_backward.cu", "attention_statistics_bf16"
+#define UNORDERED "attention_backward_unordered.cu", "attention_backward_unordered_bf16_32"
+#define ROUND "attention_backward_unordered.cu", "attention_backward_round_bf16_32"
 
 TEST(AttentionKernels, UnchangedOnesAreRight) {
   EXPECT_EQ(says({"", FORWARD, "", "", 0, ""}), "");
   EXPECT_EQ(says({"", BY_KEYS, "", "", 0, ""}), "");
+  EXPECT_EQ(says({"", UNORDERED, "", "", 0, ""}), "");
 }
 
 class AttentionMutations : public testing::TestWithParam<Mutation> {};
@@ -182,7 +204,16 @@ INSTANTIATE_TEST_SUITE_P(
         Mutation{"weaker_wait_by_queries", BY_QUERIES, "wait_group 0", "wait_group 1", 0, "copy-race"},
         Mutation{"lost_barrier_by_queries", BY_QUERIES, "bar\\.sync\\s+0;", "", 0, "uninitialised-shared"},
         Mutation{"shuffle_of_the_statistics", STATISTICS, "(shfl[^;]*, %r\\d+, )%r\\d+(, %r\\d+, %r\\d+;)", "$018$2", 0,
-                 ""}),
+                 ""},
+        Mutation{"lost_trans_of_staged", UNORDERED, "\\.trans", "", 0, ""},
+        Mutation{"lost_trans_of_keys", UNORDERED, "\\.trans", "", 1, ""},
+        Mutation{"lost_staged", UNORDERED, "st\\.shared\\.u32[^;]*;", "", 0, "uninitialised-shared"},
+        Mutation{"lost_barrier_of_staged", UNORDERED, "bar\\.sync\\s+0;", "", 0, "uninitialised-shared"},
+        Mutation{"weaker_wait_unordered", UNORDERED, "wait_group 0", "wait_group 1", 0, "copy-race"},
+        Mutation{"store_for_add", UNORDERED, "red\\.global\\.add\\.f32", "st.global.f32", 0, ""},
+        Mutation{"lost_add", UNORDERED, "\\bred\\.global[^;]*;", "", 3, ""},
+        Mutation{"lost_zeros", "fill.cu", "fill_f32", "st\\.global[^;]*;", "", -1, ""},
+        Mutation{"another_sum_rounded", ROUND, "(ld\\.global\\.f32[^;]*\\+)128\\]", "$01256]", 0, ""}),
     [](const auto &info) { return info.param.name; });
 
 }  // namespace
