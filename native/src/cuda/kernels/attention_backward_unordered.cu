@@ -9,7 +9,8 @@
 // The sums lie as tensor cores leave them, 16 queries of a head after the other: a warp adds to 128 bytes at a time.
 // Traffic: as by keys, and gradQ in f32: zeros, an addition for each block of keys that the query sees, and once to round it. All
 // of it but the rounded gradQ stays in L2 where T Hq D 4 bytes do.
-// For bf16 and heads of up to 128. In f32 and above, registers or shared memory do not hold it, and nothing here is used.
+// For bf16 and heads of up to 128. Larger ones have no registers for both sums as it is, and who computes in f32 wants exactness
+// before speed: these take the way with an order.
 #include "cuda/attention_backward.h"
 #include "cuda/op.h"
 
