@@ -42,36 +42,6 @@ DEVICE void copy_queries(T *queries, T *grads, const AttentionBackward &x, int64
   }
 }
 
-/// {lse log2(e), delta} of a query that copy_queries brought.
-template <int D, class T>
-DEVICE const float2 *statistics_of(const T *queries, int i) {
-  return reinterpret_cast<const float2 *>(queries + i * (D + 16 / static_cast<int>(sizeof(T))) + D);
-}
-
-/// p = exp(s - lse), keys by queries. scale: log2(e) times the one of s.
-template <int D, int kUnroll, class T, class Scores>
-DEVICE void probabilities(Scores &p, const T *keys, const T *queries, float scale) {
-  multiply_rows<D, kUnroll>(p, keys, queries);
-#pragma unroll
-  for (int j = 0; j < Scores::kColumns; j++) {
-    const float lse = statistics_of<D>(queries, p.column(j))->x;
-#pragma unroll
-    for (int i = 0; i < Scores::kRows; i++) p.at(i, j) = exp2_approx(p.at(i, j) * scale - lse);
-  }
-}
-
-/// ds = p (v gradO^T - delta), keys by queries.
-template <int D, int kUnroll, class T, class Scores>
-DEVICE void score_gradients(Scores &ds, Scores &p, const T *values, const T *grads, const T *queries) {
-  multiply_rows<D, kUnroll>(ds, values, grads);
-#pragma unroll
-  for (int j = 0; j < Scores::kColumns; j++) {
-    const float delta = statistics_of<D>(queries, p.column(j))->y;
-#pragma unroll
-    for (int i = 0; i < Scores::kRows; i++) ds.at(i, j) = p.at(i, j) * (ds.at(i, j) - delta);
-  }
-}
-
 #else
 
 /// Whether attention_backward_unordered has kernels for such heads.

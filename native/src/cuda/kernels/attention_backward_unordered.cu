@@ -102,9 +102,9 @@ DEVICE void backward_unordered(const AttentionBackward &x, float *sums) {
   T *ownKeys = keys + warp() * kCut.warp_rows() * kPitch, *ownValues = values + warp() * kCut.warp_rows() * kPitch;
   T *ownStaged = staged + warp() * kCut.warp_rows() * kStaged;
   WarpSums<T, kCut.tiles, D> sumK, sumV;
-  // As by keys.
+  // As by keys, but heads of 128 have registers to spare for no more than two steps.
   constexpr bool kTight = kCut.tiles == 2 && D >= 64;
-  constexpr int kPart = kTight ? 16 : kQueries, kUnroll = kTight ? 2 : D / 16;
+  constexpr int kPart = kTight ? 16 : kQueries, kUnroll = kTight || D >= 128 ? 2 : D / 16;
   using Scores = WarpTile<T, kCut.tiles, kPart>;
   const float scale = x.scale * kLog2e;
 
@@ -135,11 +135,24 @@ DEVICE void backward_unordered(const AttentionBackward &x, float *sums) {
       const int first = query + part;
       if (first + kPart <= mine || first - last >= x.window) continue;  // add leaves that out
       const T *q = queries + (buffer * kQueries + part) * kPitch, *gradO = grads + (buffer * kQueries + part) * kPitch;
+      auto statistics = [&](int column) { return reinterpret_cast<const float2 *>(q + column * kPitch + D); };
       Scores p, ds;
-      probabilities<D, kUnroll>(p, ownKeys, q, scale);
+      multiply_rows<D, kUnroll>(p, ownKeys, q);
+#pragma unroll
+      for (int j = 0; j < Scores::kColumns; j++) {
+        const float lse = statistics(p.column(j))->x;
+#pragma unroll
+        for (int i = 0; i < Scores::kRows; i++) p.at(i, j) = exp2_approx(p.at(i, j) * scale - lse);
+      }
       if (first < last || first + kPart - 1 - mine >= x.window) mask<true>(p, first - mine, x.window, 0.0f);
       multiply_columns<D>(sumV, p, gradO, static_cast<T *>(nullptr));
-      score_gradients<D, kUnroll>(ds, p, ownValues, gradO, q);
+      multiply_rows<D, kUnroll>(ds, ownValues, gradO);
+#pragma unroll
+      for (int j = 0; j < Scores::kColumns; j++) {
+        const float delta = statistics(p.column(j))->y;
+#pragma unroll
+        for (int i = 0; i < Scores::kRows; i++) ds.at(i, j) = p.at(i, j) * (ds.at(i, j) - delta);
+      }
       T *to = ownStaged + buffer * kKeys * kStaged + part;
 #pragma unroll
       for (int i = 0; i < Scores::kRows; i++) {
