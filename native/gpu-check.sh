@@ -119,6 +119,7 @@ kernel_test() { # An error names its op.
 own() { RLHF4J_CUDA_GEMM=own "$@"; }
 no_graphs() { RLHF4J_CUDA_GRAPHS=0 "$@"; }
 tf32() { RLHF4J_CUDA_TF32=1 "$@"; }
+unordered() { RLHF4J_CUDA_DETERMINISTIC=0 "$@"; }
 cublaslt() { RLHF4J_CUDA_GEMM=cublaslt if_there "$@"; }
 cudnn() { RLHF4J_CUDA_ATTENTION=cudnn if_there "$@"; }
 if_there() { # FUNCTION...: skipped where there is no such library
@@ -172,6 +173,7 @@ done
 for program in linear_test nf4_test; do step "cublaslt/$program" 60 passed_programs cublaslt kernel_test $program; done
 step cudnn/attention 60 passed_programs cudnn kernel_test attention_sweep_test \
   --gtest_filter='*Sweep.Lengths*/1:*Sweep.Packed*/1:*Sweep.Empty*/1:*Sweep.Groups/1:*Sweep.Long*/1:*Sweep.Peaked*/1:-*Decode*'
+step unordered/attention 60 passed_programs unordered kernel_test attention_sweep_test --gtest_filter='*AttentionSweep.*/1'
 step tf32/linear_test 60 passed_programs tf32 kernel_test linear_test
 step tf32/cublaslt 60 passed_programs tf32 cublaslt kernel_test linear_test
 for class in graph.GoldenOpsTest algorithms.GoldenRlTest tensor.GoldenNf4Test nn.GoldenModelTest algorithms.GoldenTrainersTest \
@@ -190,7 +192,10 @@ kernels() { # benchmarks/NAME HOW
 for family in Linear LinearBackward Attention AttentionDecode Head Elementwise Lora AdamW; do
   kernels "benchmarks/$family" own
   if [[ $family == Linear* ]]; then kernels "benchmarks/$family-cublaslt" cublaslt; fi
-  if [[ $family == Attention ]]; then kernels "benchmarks/$family-cudnn" cudnn; fi
+  if [[ $family == Attention ]]; then
+    kernels "benchmarks/$family-unordered" unordered
+    kernels "benchmarks/$family-cudnn" cudnn
+  fi
 done
 step peers 60 rows peers
 for program in linear_test attention_test rms_norm_test; do step "memcheck/$program" 45 nothing sanitizer memcheck "$program"; done

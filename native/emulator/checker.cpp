@@ -28,6 +28,9 @@ struct Cell {
   uint8_t unused;
 };
 
+/// The writer where threads of several warps added atomically: behind it is only who is behind a barrier of the block.
+constexpr uint16_t kMany = 0xffff;
+
 /// An access is ordered before the running thread's next one if the clock has passed one of these since.
 uint32_t now = 1, launch_start, block_start, barrier_start;
 uint32_t warp_barriers[32];
@@ -108,7 +111,8 @@ void race(const char *file, int line, const void *code, const char *mine, const 
     error("race-between-blocks", file, line, std::string(mine) + " after a " + theirs + " of another block", code);
   } else {
     error("race", file, line,
-          std::string(mine) + " after a " + theirs + " of thread " + std::to_string(thread) +
+          std::string(mine) + " after a " + theirs + " of " +
+              (thread == kMany ? "several threads" : "thread " + std::to_string(thread)) +
               " without a barrier in between",
           code);
   }
@@ -177,16 +181,20 @@ static void check(const void *p, size_t bytes, Access kind, const char *file, in
     if (kind != Access::write && !(c.flags & kWritten)) {
       error(shared ? "uninitialised-shared" : "uninitialised", file, line, "read of bytes that nobody wrote", code);
     }
-    const bool both_atomic = kind == Access::atomic && (c.flags & kByAtomic);
-    if (!both_atomic && !is_past(c.write, c.writer)) race(file, line, code, mine, "write", c.write, c.writer);
+    const bool both_atomic = kind == Access::atomic && (c.flags & kByAtomic), past = is_past(c.write, c.writer);
+    if (!both_atomic && !past) race(file, line, code, mine, "write", c.write, c.writer);
     if (kind == Access::read) {
       note_read(c, me);
       continue;
     }
     if (!is_past(c.read1, c.reader1)) race(file, line, code, mine, "read", c.read1, c.reader1);
     if (!is_past(c.read2, c.reader2)) race(file, line, code, mine, "read", c.read2, c.reader2);
-    c.write = now;
-    c.writer = static_cast<uint16_t>(me);
+    if (past || !both_atomic) {
+      c.write = now;
+      c.writer = static_cast<uint16_t>(me);
+    } else if (warp_of(c.writer) != warp_of(me)) {
+      c.writer = kMany;  // and the older time stays: what is not behind that one is not behind both
+    }
     c.read1 = c.read2 = 0;
     c.flags = static_cast<uint8_t>(kLent | kWritten | (kind == Access::atomic ? kByAtomic : 0));
   }

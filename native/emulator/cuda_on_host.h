@@ -137,6 +137,7 @@ inline void cp_async16(void *dst, const void *src, bool valid, RL_WHERE) {
 inline void cp_async8(void *dst, const void *src, bool valid, RL_WHERE) {
   emulator::copy_async(dst, src, 8, valid, file, line);
 }
+inline void add_unordered(float *sum, float x, RL_WHERE) { atomicAdd(sum, x, file, line); }
 inline float exp2_approx(float x) { return exp2f(x); }
 inline void cp_async_commit() { emulator::copy_async_commit(); }
 template <int N>

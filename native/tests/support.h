@@ -63,7 +63,7 @@ inline const char *backend() {
 inline bool emulated() { return std::string(backend()).starts_with("emulated"); }
 
 /// The process's device. RLHF4J_CPU_ISA picks the CPU's kernels, so ctest runs every test once per instruction set.
-inline rl_device device() {
+inline rl_device &device() {
   static rl_device handle = [] {
     rl_device d = 0;
     EXPECT_EQ(rl_device_open(&d, backend(), 0, 2), RL_OK) << rl_last_error();

@@ -283,9 +283,9 @@ DEVICE void store_rows(const HeadRows<T> &out, bool vectors, WarpSums<T, kTiles,
   }
 }
 
-/// Rows [begin, end) of a sequence, and the first of a block's rows in it. Nothing is to be done if first >= end.
+/// Rows [begin, end) of a sequence, the first of a block's rows in it, and its number. Nothing is to be done if first >= end.
 struct RowsOfSequence {
-  int begin, end, first;
+  int begin, end, first, sequence;
 };
 
 /// The lengths are on the GPU: sequence b is given the blocks from cu[b] / rows + b on, at least as many as it needs, and so
@@ -300,7 +300,7 @@ DEVICE RowsOfSequence rows_of_block(const View &cu, int64_t total, int rows, int
   const Span s = span(starts, b, total);
   const int64_t tile = block - (s.begin / rows + b);
   const int64_t first = tile < 0 ? s.end : smaller(s.begin + tile * rows, s.end);
-  return {static_cast<int>(s.begin), static_cast<int>(s.end), static_cast<int>(first)};
+  return {static_cast<int>(s.begin), static_cast<int>(s.end), static_cast<int>(first), static_cast<int>(b)};
 }
 
 /// Leaves `p` at the keys that a query sees: j <= i and j > i - window. kQueriesAcross: queries are columns, else rows.

@@ -175,6 +175,7 @@ std::string CudaDevice::describe() {
   if (gemm_library_) text += ", " + gemm_library_->name();
   if (attention_library_) text += ", " + attention_library_->name();
   if (options_.tf32) text += ", TF32";
+  if (!options_.deterministic) text += ", not deterministic";
   return text;
 }
 

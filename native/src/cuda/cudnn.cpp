@@ -2,7 +2,8 @@
 //
 // cuDNN sees [B, H, S, D] with a ragged offset for each sequence, S being an upper limit: the number of rows, rounded up to a power
 // of two so that batches of many lengths share a few plans (making one takes seconds: kernels are compiled at run time). Offsets
-// and lengths are written by a kernel of ours, so nothing waits for the host. The backward is the deterministic one.
+// and lengths are written by a kernel of ours, so nothing waits for the host. The backward is the deterministic one unless
+// RLHF4J_CUDA_DETERMINISTIC=0.
 // Its log-sum-exp is [T,H], ours [H,T]: turned round on the way in and out.
 #include "cuda/cudnn.h"
 
@@ -106,7 +107,7 @@ std::shared_ptr<fe::graph::Graph> describe(const CudnnShape &s) {
   const auto [gradQ, gradK, gradV] =
       graph->sdpa_backward(q, k, v, o, gradO, statistics,
                            masked(fe::graph::SDPA_backward_attributes().set_name("attention_backward"))
-                               .set_deterministic_algorithm(true)
+                               .set_deterministic_algorithm(s.deterministic)
                                .set_max_total_seq_len_q(s.rows)
                                .set_max_total_seq_len_kv(s.rows));
   output(gradQ, kGradQ);
@@ -199,6 +200,7 @@ class Cudnn final : public AttentionLibrary {
       shape.grad_k_stride = g->k.row_stride();
       shape.grad_v_stride = g->v.row_stride();
       shape.grad_o_stride = g->o.row_stride();
+      shape.deterministic = device.options().deterministic;
       tensors.insert({{kGradO, g->o.data}, {kGradQ, g->q.data}, {kGradK, g->k.data}, {kGradV, g->v.data}});
     }
     const int32_t count = g ? kTensors : kGradO;

@@ -15,6 +15,7 @@ struct CudnnShape {
   int64_t q_stride, k_stride, v_stride, o_stride;                      // of rows, in elements
   int64_t grad_q_stride, grad_k_stride, grad_v_stride, grad_o_stride;  // backward only
   float scale;
+  bool deterministic = true;  // backward only
 
   auto operator<=>(const CudnnShape &) const = default;
 };

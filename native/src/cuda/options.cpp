@@ -25,8 +25,10 @@ int choice(const char *variable, std::initializer_list<const char *> choices) {
 }  // namespace
 
 Options options_of_environment() {
-  return {choice("RLHF4J_CUDA_BLOCKING", {"0", "1"}) == 1, choice("RLHF4J_CUDA_GRAPHS", {"1", "0"}) == 0,
+  return {choice("RLHF4J_CUDA_BLOCKING", {"0", "1"}) == 1,
+          choice("RLHF4J_CUDA_GRAPHS", {"1", "0"}) == 0,
           choice("RLHF4J_CUDA_TF32", {"0", "1"}) == 1,
+          choice("RLHF4J_CUDA_DETERMINISTIC", {"1", "0"}) == 0,
           static_cast<Options::Gemm>(choice("RLHF4J_CUDA_GEMM", {"auto", "own", "cublaslt"})),
           static_cast<Options::Attention>(choice("RLHF4J_CUDA_ATTENTION", {"own", "cudnn"}))};
 }

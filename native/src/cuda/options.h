@@ -12,6 +12,8 @@ struct Options {
   bool graphs;
   /// RLHF4J_CUDA_TF32=1: products of f32 matrices by tensor cores, which keep ten bits of a factor.
   bool tf32;
+  /// RLHF4J_CUDA_DETERMINISTIC=0: where it is faster, sums may be added up in any order, and last bits vary from run to run.
+  bool deterministic;
   /// RLHF4J_CUDA_GEMM=own|cublaslt|auto: who multiplies matrices. auto: cuBLASLt the large ones, where it is found.
   enum class Gemm { automatic, own, cublaslt } gemm;
   /// RLHF4J_CUDA_ATTENTION=own|cudnn: whose attention over packed sequences.

@@ -125,6 +125,9 @@ DEVICE void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
+/// *sum += x in global memory, whoever else adds to it: in no order, and so in kernels of RLHF4J_CUDA_DETERMINISTIC=0 only.
+DEVICE void add_unordered(float *sum, float x) { asm volatile("red.global.add.f32 [%0], %1;" ::"l"(sum), "f"(x)); }
+
 /// 2^x to about 2 ulp; 0 for -infinity.
 DEVICE float exp2_approx(float x) {
   float y;

@@ -114,6 +114,15 @@ add_emulated_test(linear_test.tf32-checked "linear_test;--gtest_filter=*Tf32*:*L
                   RLHF4J_TEST_DEVICE=emulated-checked RLHF4J_CUDA_BLOCKING=1 RLHF4J_CUDA_TF32=1)
 add_emulated_test(linear_test.tf32-ptx90 linear_test RLHF4J_TEST_DEVICE=ptx90 RLHF4J_CUDA_BLOCKING=1 RLHF4J_CUDA_TF32=1)
 
+# Attention's backward with sums in no order.
+set(unordered RLHF4J_CUDA_BLOCKING=1 RLHF4J_CUDA_DETERMINISTIC=0 RLHF4J_EMULATOR_ORDER=random RLHF4J_EMULATOR_COPIES=random)
+foreach(kind emulated checked ptx80 ptx90)
+  string(REPLACE checked emulated-checked device ${kind})
+  add_emulated_test(attention_sweep_test.unordered-${kind} "attention_sweep_test;--gtest_filter=*AttentionSweep.*/1"
+                    RLHF4J_TEST_DEVICE=${device} ${unordered})
+endforeach()
+add_emulated_test(attention_test.unordered-emulated "attention_test;--gtest_filter=*Attention.*" RLHF4J_TEST_DEVICE=emulated ${unordered})
+
 # What native/build.sh --tests cuda builds, and no more.
 list(TRANSFORM cuda_tests APPEND _test)
 add_custom_target(cuda_tests DEPENDS ${cuda_tests} recording_test device_test checker_test ptx_test traffic_report ${cublaslt_tests} ${cudnn_tests} rlhf4j_cuda rlhf4j_emulated

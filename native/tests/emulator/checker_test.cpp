@@ -18,10 +18,10 @@ namespace {
 
 class Checker : public BareKernels {
  protected:
-  /// kernel(x, y), x of 256 values and y of 128 without.
-  CUresult run(const char *kernel, unsigned blocks = 1, unsigned shared = 0) {
-    const std::vector<float> values(256, 1.0f);
-    Vector x(stream_, 1024, values.data()), y(stream_, 512, nullptr);
+  /// kernel(x, y), x of 256 values and y of 128 without, or of zeros.
+  CUresult run(const char *kernel, unsigned blocks = 1, unsigned shared = 0, bool zeros = false) {
+    const std::vector<float> values(256, 1.0f), none(128, 0.0f);
+    Vector x(stream_, 1024, values.data()), y(stream_, 512, zeros ? none.data() : nullptr);
     return launch(kernel, blocks, 128, shared, {&x.pointer(), &y.pointer()});
   }
   /// kernel(y), y of 128 values.
@@ -48,6 +48,8 @@ TEST_F(Checker, LeavesRightKernelsAlone) {
         EXPECT_EQ(run(kernel), CUDA_SUCCESS) << driver.report();
       }
       EXPECT_EQ(run_on_y("blocks_add", 3), CUDA_SUCCESS) << driver.report();
+      EXPECT_EQ(run_on_y("sum_read_behind_own_barrier"), CUDA_SUCCESS) << driver.report();
+      EXPECT_EQ(run("stages_in_turn", 3, 0, true), CUDA_SUCCESS) << driver.report();
     }
   }
 }
@@ -63,6 +65,20 @@ TEST_F(Checker, FindsRaces) {
   unsetenv("RLHF4J_EMULATOR_ORDER");
   expect_caught(run_on_y("blocks_share", 2), "blocks_share", "race-between-blocks");
   expect_caught(run_on_y("atomic_and_plain", 1), "atomic_and_plain", "race");
+}
+
+// What a kernel that adds up in no order may not do: add without atomics or to what nobody zeroed, read a sum to which others
+// may still add, or lose the barrier and the second buffer of what it stages.
+TEST_F(Checker, FindsWhatIsWrongWithSumsInNoOrder) {
+  expect_caught(run_on_y("blocks_add_plainly", 2), "blocks_add_plainly", "race-between-blocks");
+  expect_caught(run("adds_to_what_nobody_wrote"), "adds_to_what_nobody_wrote", "uninitialised");
+  expect_caught(run_on_y("sum_read_behind_own_barrier", 2), "sum_read_behind_own_barrier", "race-between-blocks");
+  expect_caught(run_on_y("sum_read_by_who_added_last"), "sum_read_by_who_added_last", "race");
+  for (const char *order : {"forward", "reverse", "random"}) {
+    setenv("RLHF4J_EMULATOR_ORDER", order, 1);
+    expect_caught(run("stages_in_one_buffer", 1, 0, true), "stages_in_one_buffer", "race");
+    expect_caught(run("stages_without_barrier", 1, 0, true), "stages_without_barrier", "uninitialised-shared");
+  }
 }
 
 TEST_F(Checker, FindsAccessesOutOfBounds) {

@@ -173,6 +173,11 @@ TEST_F(CudnnTest, TheRealLibraryHasTheGraphs) {
                     a100 = gpu("NVIDIA A100-SXM4-80GB", 800, 108, 166912);
   EXPECT_EQ(cuda::cudnn_refuses(shape(false, 32, 8, 128), b200, 100), "");
   EXPECT_EQ(cuda::cudnn_refuses(shape(false, 32, 8, 128), a100, 80), "");
+  cuda::CudnnShape unordered = shape(true, 32, 8, 128);
+  unordered.deterministic = false;
+  EXPECT_EQ(cuda::cudnn_refuses(unordered, h100, 90), "");
+  EXPECT_EQ(cuda::cudnn_refuses(unordered, b200, 100), "");
+  EXPECT_EQ(cuda::cudnn_refuses(unordered, a100, 80), "");
   for (bool backward : {false, true}) {
     for (auto [heads, kv_heads, size] : {std::tuple(9, 3, 64), std::tuple(32, 8, 128), std::tuple(16, 16, 80)}) {
       EXPECT_EQ(cuda::cudnn_refuses(shape(backward, heads, kv_heads, size), h100, 90), "")

@@ -97,6 +97,22 @@ TEST(CudaDevice, DescribesItself) {
   EXPECT_NE(std::string(rl_build_info()).find(backend()), std::string::npos) << rl_build_info();
 }
 
+TEST(CudaDevice, OrderIsAnOption) {
+  rl_device d = 0;
+  char text[256];
+  RL_CHECK(rl_device_describe(text, sizeof text, device()));
+  EXPECT_EQ(std::string(text).find("deterministic"), std::string::npos) << text;
+  setenv("RLHF4J_CUDA_DETERMINISTIC", "no", 1);
+  expect_error(rl_device_open(&d, backend(), 0, 0), RL_INVALID_ARGUMENT,
+               {"RLHF4J_CUDA_DETERMINISTIC: expected one of 1, 0, found 'no'"});
+  setenv("RLHF4J_CUDA_DETERMINISTIC", "0", 1);
+  RL_CHECK(rl_device_open(&d, backend(), 0, 0));
+  unsetenv("RLHF4J_CUDA_DETERMINISTIC");
+  RL_CHECK(rl_device_describe(text, sizeof text, d));
+  EXPECT_NE(std::string(text).find(", not deterministic"), std::string::npos) << text;
+  RL_CHECK(rl_device_close(d));
+}
+
 TEST(CudaDevice, SaysWhatToDoWithoutADriver) {
   rl_device d = 0;
   if (std::string(backend()) != "cuda") {  // whose driver this process has already

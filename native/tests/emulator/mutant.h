@@ -4,7 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <bit>
-#include <list>
+#include <deque>
+#include <map>
 #include <memory>
 #include <regex>
 #include <string>
@@ -37,24 +38,20 @@ struct Mutation {
 };
 inline void PrintTo(const Mutation &m, std::ostream *out) { *out << m.name; }
 
-/// Kernels of a file.
-struct Entries {
-  std::string file;
-  std::vector<std::string> names;
-};
+/// Kernels by file.
+using Kernels = std::map<std::string, std::vector<std::string>>;
 
 class Mutant {
  public:
-  /// A device that has the file's kernels `entries`, those of other files that they need, and no more (reading PTX takes longer
-  /// than running it); m.pattern may be empty: nothing is changed.
-  Mutant(const Mutation &m, const std::vector<std::string> &entries, const std::vector<Entries> &others = {}) {
+  /// A device that has the file's kernels `entries` and no others (reading PTX takes longer than running it); m.pattern may be
+  /// empty: nothing is changed. beside: kernels of other files, by file.
+  Mutant(const Mutation &m, const std::vector<std::string> &entries, const Kernels &beside = {}) {
     cuda::KernelImages images;
     for (const auto &image : ptx::ptx_images()) {
       if (std::string("indices.cu") == image.file) images.push_back(image);
-      for (const Entries &other : others) {
-        if (other.file != image.file) continue;
-        other_texts_.push_back(only(static_cast<const char *>(image.data), other.names));
-        images.push_back({image.file, other_texts_.back().c_str()});
+      if (const auto other = beside.find(image.file); other != beside.end()) {
+        beside_.push_back(only(static_cast<const char *>(image.data), other->second));
+        images.push_back({image.file, beside_.back().c_str()});
       }
       if (std::string(m.file) != image.file) continue;
       text_ = only(static_cast<const char *>(image.data), entries);
@@ -112,7 +109,7 @@ class Mutant {
   }
 
   std::string text_;
-  std::list<std::string> other_texts_;
+  std::deque<std::string> beside_;
   std::unique_ptr<cuda::CudaDevice> device_;
 };
 

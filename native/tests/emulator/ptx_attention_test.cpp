@@ -1,6 +1,7 @@
 // Attention's real PTX, forward and backward, made wrong on purpose: each mutant must be found, by a report or by wrong numbers.
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 #include "mutant.h"
@@ -78,7 +79,7 @@ const Exact &exact() {
 }
 
 /// What a mutation's kernel is for.
-int32_t dtype_of(const Mutation &m) { return std::strstr(m.entry, "bf16") ? RL_BF16 : RL_F16; }
+int32_t dtype_of(const Mutation &m) { return std::strstr(m.entry, "_f16") ? RL_F16 : RL_BF16; }
 
 /// A tensor of that dtype, with room for results or with values.
 template <class T = float>
@@ -118,27 +119,45 @@ std::string forward(const Mutation &m) {
   return same ? "" : "wrong numbers";
 }
 
-std::string backward(const Mutation &m) {
+/// Twice, so that memory that the second run uses holds what the first left there.
+std::string backward(const Mutation &m, bool unordered) {
   const Exact &x = exact();
   const int32_t dtype = dtype_of(m);
-  const std::string type = dtype == RL_BF16 ? "bf16" : "f16", instance = type + (dtype == RL_BF16 ? "_32" : "_64");
-  Mutant mutant(m, {"attention_statistics_" + type, "attention_backward_by_keys_" + instance,
-                    "attention_backward_by_queries_" + instance});
+  const std::string type = dtype == RL_F16 ? "f16" : "bf16", instance = type + (dtype == RL_F16 ? "_64" : "_32");
+  Kernels kernels = {{"attention_backward.cu",
+                      {"attention_statistics_" + type, "attention_backward_by_keys_" + instance,
+                       "attention_backward_by_queries_" + instance}}};
+  if (unordered) {
+    kernels = {{"attention_backward.cu", {"attention_statistics_" + type}},
+               {"attention_backward_unordered.cu",
+                {"attention_backward_unordered_" + instance, "attention_backward_round_" + instance}},
+               {"fill.cu", {"fill_f32"}}};
+    setenv("RLHF4J_CUDA_DETERMINISTIC", "0", 1);
+  }
+  const std::vector<std::string> own = kernels[m.file];
+  kernels.erase(m.file);
+  Mutant mutant(m, own, kernels);
+  unsetenv("RLHF4J_CUDA_DETERMINISTIC");
   const Floats logs(x.lse.begin(), x.lse.end());
   const View gradQ = tensor(mutant, dtype, kOfQueries), gradK = tensor(mutant, dtype, kOfKeys),
              gradV = tensor(mutant, dtype, kOfKeys);
-  mutant.ops().attention_backward(
-      mutant.device(), gradQ, gradK, gradV, tensor(mutant, dtype, kOfQueries, x.gradO),
-      tensor(mutant, dtype, kOfQueries, x.o), mutant.tensor(RL_F32, {kHeads, kTokens}, logs.data()),
-      tensor(mutant, dtype, kOfQueries, x.q), tensor(mutant, dtype, kOfKeys, x.k), tensor(mutant, dtype, kOfKeys, x.v),
-      mutant.tensor(RL_I32, {static_cast<int64_t>(kStarts.size())}, kStarts.data()), kScale, 0);
+  for (int run = 0; run < 2; run++) {
+    mutant.device().begin_op();
+    mutant.ops().attention_backward(
+        mutant.device(), gradQ, gradK, gradV, tensor(mutant, dtype, kOfQueries, x.gradO),
+        tensor(mutant, dtype, kOfQueries, x.o), mutant.tensor(RL_F32, {kHeads, kTokens}, logs.data()),
+        tensor(mutant, dtype, kOfQueries, x.q), tensor(mutant, dtype, kOfKeys, x.k),
+        tensor(mutant, dtype, kOfKeys, x.v),
+        mutant.tensor(RL_I32, {static_cast<int64_t>(kStarts.size())}, kStarts.data()), kScale, 0);
+  }
   const bool same = right(mutant, gradQ, x.gradQ) && right(mutant, gradK, x.gradK) && right(mutant, gradV, x.gradV);
   return same ? "" : "wrong numbers";
 }
 
 std::string says(const Mutation &m) {
   try {
-    return std::string("attention.cu") == m.file ? forward(m) : backward(m);
+    if (std::string("attention.cu") == m.file) return forward(m);
+    return backward(m, std::string("attention_backward.cu") != m.file);
   } catch (const std::exception &e) {
     return e.what();
   }
@@ -151,12 +170,15 @@ std::string says(const Mutation &m) {
 #define FORWARD_F16 "attention.cu", "attention_f16_64"
 #define BY_KEYS_F16 "attention_backward.cu", "attention_backward_by_keys_f16_64"
 #define BY_QUERIES_F16 "attention_backward.cu", "attention_backward_by_queries_f16_64"
+#define UNORDERED "attention_backward_unordered.cu", "attention_backward_unordered_bf16_32"
+#define ROUND "attention_backward_unordered.cu", "attention_backward_round_bf16_32"
 
 TEST(AttentionKernels, UnchangedOnesAreRight) {
   EXPECT_EQ(says({"", FORWARD, "", "", 0, ""}), "");
   EXPECT_EQ(says({"", BY_KEYS, "", "", 0, ""}), "");
   EXPECT_EQ(says({"", FORWARD_F16, "", "", 0, ""}), "");
   EXPECT_EQ(says({"", BY_KEYS_F16, "", "", 0, ""}), "");
+  EXPECT_EQ(says({"", UNORDERED, "", "", 0, ""}), "");
 }
 
 class AttentionMutations : public testing::TestWithParam<Mutation> {};
@@ -209,8 +231,18 @@ INSTANTIATE_TEST_SUITE_P(
         Mutation{"pair_of_one_by_keys", BY_KEYS_F16, "(cvt\\.rn\\.f16x2\\.f32 %r\\d+), %f\\d+, (%f\\d+);",
                  "$1, $2, $2;", 0, ""},
         Mutation{"product_of_another_type_by_queries", BY_QUERIES_F16, "f16\\.f16", "bf16.bf16", -1, ""},
-        Mutation{"lost_barrier_by_queries_f16", BY_QUERIES_F16, "bar\\.sync\\s+0;", "", 0, "uninitialised-shared"}),
-    [](const auto &info) { return info.param.name; });
+        Mutation{"lost_barrier_by_queries_f16", BY_QUERIES_F16, "bar\\.sync\\s+0;", "", 0, "uninitialised-shared"}),,
+        Mutation{"lost_trans_of_staged", UNORDERED, "\\.trans", "", 0, ""},
+        Mutation{"lost_trans_of_keys", UNORDERED, "\\.trans", "", 1, ""},
+        Mutation{"lost_staged", UNORDERED, "st\\.shared\\.u32[^;]*;", "", 0, "uninitialised-shared"},
+        Mutation{"lost_barrier_of_staged", UNORDERED, "bar\\.sync\\s+0;", "", 0, "uninitialised-shared"},
+        Mutation{"weaker_wait_unordered", UNORDERED, "wait_group 0", "wait_group 1", 0, "copy-race"},
+        Mutation{"store_for_add", UNORDERED, "red\\.global\\.add\\.f32", "st.global.f32", 0, ""},
+        Mutation{"lost_add", UNORDERED, "\\bred\\.global[^;]*;", "", 3, ""},
+        Mutation{"lost_zeros", "fill.cu", "fill_f32", "st\\.global[^;]*;", "", -1, ""},
+        Mutation{"another_sum_rounded", ROUND, "(ld\\.global\\.f32[^;]*\\+)128\\]", "$01256]", 0, ""}),
+    [](const auto &info) {
+  return info.param.name; });
 
 }  // namespace
 }  // namespace rl::emulator

@@ -25,10 +25,10 @@ const Segment kSegments[] = {{1, 3, 8}, {3, 6, kMostRanks}};
 std::string lora_says(const Mutation &m) {
   const std::string file = m.file;
   const bool backward = file == "nf4_linear_backward_input.cu", four = file != "linear_few_rows.cu";
-  std::vector<Entries> others = {
+  Kernels beside = {
       {"lora_linear.cu", {"lora_put", "lora_mask", "lora_pack_bf16", "lora_down_8_bf16", "lora_down_64_bf16"}}};
-  if (four) others.push_back({"nf4.cu", {"nf4_pack"}});
-  Mutant mutant(m, {m.entry}, others);
+  if (four) beside["nf4.cu"] = {"nf4_pack"};
+  Mutant mutant(m, {m.entry}, beside);
 
   const int64_t in = backward ? kN : kK, out = backward ? kK : kN;
   auto values = [](int64_t count, size_t from) {

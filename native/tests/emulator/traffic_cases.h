@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "support.h"
 
@@ -199,14 +200,36 @@ inline void lora_cases(const Measure &measure) {
 
 // ---- attention
 
+/// As long as it lives, the tests' device is one with RLHF4J_CUDA_DETERMINISTIC=0.
+class UnorderedDevice {
+ public:
+  UnorderedDevice() {
+    setenv("RLHF4J_CUDA_DETERMINISTIC", "0", 1);
+    EXPECT_EQ(rl_device_open(&device(), backend(), 0, 2), RL_OK) << rl_last_error();
+    unsetenv("RLHF4J_CUDA_DETERMINISTIC");
+  }
+  ~UnorderedDevice() {
+    rl_device_close(device());
+    device() = ordered_;
+  }
+  UnorderedDevice(const UnorderedDevice &) = delete;
+
+ private:
+  const rl_device ordered_ = device();
+};
+
 inline void attention_cases(const Measure &measure) {
   struct Instance {
     int64_t d;
     int32_t dtype;
     int64_t t;
+    bool unordered = false;
   };
-  for (const Instance c : {Instance{64, RL_BF16, 256}, Instance{128, RL_BF16, 256}, Instance{64, RL_F16, 256},
-                           Instance{64, RL_F32, 128}}) {
+  for (const Instance c :
+       {Instance{64, RL_BF16, 256}, Instance{128, RL_BF16, 256}, Instance{64, RL_F16, 256}, Instance{64, RL_F32, 128},
+        Instance{64, RL_BF16, 256, true}, Instance{128, RL_BF16, 256, true}}) {
+    std::optional<UnorderedDevice> unordered;
+    if (c.unordered) unordered.emplace();
     constexpr int64_t heads = 4, kvHeads = 2;
     const int64_t t = c.t;
     const bool halves = is_16_bits(c.dtype);
@@ -230,11 +253,16 @@ inline void attention_cases(const Measure &measure) {
         lse({heads, t}), gradQ({t, heads, c.d}, c.dtype), gradK({t, kvHeads, c.d}, c.dtype),
         gradV({t, kvHeads, c.d}, c.dtype), cu({2}, Ints{0, static_cast<int32_t>(t)});
     const double dt = static_cast<double>(t), dd = static_cast<double>(c.d);
-    measure({"attention " + type + " " + d, shape, cost(1, dt, heads, kvHeads, dd, false), model,
-             cost(8, 512, 32, 8, dd, false), halves},
-            [&] { RL_CHECK(rl_attention(o, lse, q, k, v, cu, 0.125f, 0)); });
-    measure({"attention_backward " + type + " " + d, shape, cost(1, dt, heads, kvHeads, dd, true), model,
-             cost(8, 512, 32, 8, dd, true), halves},
+    auto forward = [&] { RL_CHECK(rl_attention(o, lse, q, k, v, cu, 0.125f, 0)); };
+    if (c.unordered) {
+      forward();
+    } else {
+      measure({"attention " + type + " " + d, shape, cost(1, dt, heads, kvHeads, dd, false), model,
+               cost(8, 512, 32, 8, dd, false), halves},
+              forward);
+    }
+    measure({"attention_backward " + type + " " + d + (c.unordered ? ", unordered" : ""), shape,
+             cost(1, dt, heads, kvHeads, dd, true), model, cost(8, 512, 32, 8, dd, true), halves},
             [&] { RL_CHECK(rl_attention_backward(gradQ, gradK, gradV, gradO, o, lse, q, k, v, cu, 0.125f, 0)); });
   }
   struct Decode {

@@ -105,6 +105,17 @@ KERNEL(atomic_and_plain, kThreads, float *y) {
   atomicAdd(y, 1.0f);
   if (threadIdx.x == 0) y[0] = 0;
 }
+KERNEL(blocks_add_plainly, kThreads, float *y) { y[threadIdx.x] += 1; }
+KERNEL(adds_to_what_nobody_wrote, kThreads, const float *x, float *y) { add_unordered(y, x[threadIdx.x]); }
+KERNEL(sum_read_behind_own_barrier, kThreads, float *y) {  // right in one block; others may still add
+  add_unordered(y, 1);
+  __syncthreads();
+  if (threadIdx.x == 1) y[1] = y[0];
+}
+KERNEL(sum_read_by_who_added_last, kThreads, float *y) {
+  add_unordered(y, 1);
+  if (threadIdx.x == kThreads - 1) y[1] = y[0];
+}
 KERNEL(reads_what_nobody_wrote, kThreads, const float *x, float *y) { y[threadIdx.x] = x[threadIdx.x]; }
 KERNEL(misaligned_vector, kThreads, const float *x, float *y) {
   const float4 v = load_vector(reinterpret_cast<const float4 *>(x + threadIdx.x));
@@ -151,6 +162,21 @@ KERNEL(copy_never_waited_for, kThreads, const float *x, float *y) {
   cp_async_commit();
   y[threadIdx.x] = 0;
 }
+
+// ---- sums in no order: as attention_backward_unordered has it, what was staged is added one step later, with one barrier a step
+
+template <int kBuffers, bool kBarrier>
+DEVICE void stage_and_add(const float *x, float *y) {
+  SHARED(float, s, [kBuffers][kThreads]);
+  for (int i = 0; i < 4; i++) {
+    if (kBarrier || i == 0) __syncthreads();
+    if (i > 0) add_unordered(y + threadIdx.x, s[(i - 1) % kBuffers][kThreads - 1 - threadIdx.x]);
+    s[i % kBuffers][threadIdx.x] = x[threadIdx.x];
+  }
+}
+KERNEL(stages_in_turn, kThreads, const float *x, float *y) { stage_and_add<2, true>(x, y); }  // right
+KERNEL(stages_in_one_buffer, kThreads, const float *x, float *y) { stage_and_add<1, true>(x, y); }
+KERNEL(stages_without_barrier, kThreads, const float *x, float *y) { stage_and_add<2, false>(x, y); }
 
 // ---- tensor cores: C [16,8] = A [16,16] B [8,16]^T, one warp
 

@@ -6,7 +6,7 @@
 //   by keys     a block owns keys of one key head and walks over the queries that see them, head by head of the group
 //   by queries  a block owns queries of one head and walks over the keys that they see
 // A gradient so is summed up in registers by one warp, in one order: no atomics, same bits. The price is seven products of tiles
-// in place of five: s and gradO v^T are made twice.
+// in place of five: s and gradO v^T are made twice. With RLHF4J_CUDA_DETERMINISTIC=0 it is five: attention_backward_unordered.cu.
 // On tensor cores p and ds are rounded to 16 bits. In f16 ds becomes 0 up to 2^-25 and infinite from 65520 on. It is about as large
 // as the gradients, which are f16 too, so a loss scale that fits them fits it; what overflows is seen, as infinities or NaNs.
 // Traffic: each kernel reads its own rows once, and the other side once for each block that sees it (from L2 mostly).
@@ -14,16 +14,12 @@
 #if !defined(RL_KERNELS)
 #include "cuda/indices.h"
 #endif
-#include "cuda/attention_tile.h"
+#include "cuda/attention_backward.h"
 
 namespace rl::cuda {
 
 namespace {
-// As in attention.cu; two sums instead of one by keys.
-RL_ANYWHERE constexpr AttentionTiles by_keys_tiles(int size, int D) {
-  if (size == 4) return {size, D, D <= 64 ? 4 : 2, D <= 64 ? 32 : D <= 128 ? 16 : 8};
-  return {size, D, D <= 64 ? 2 : 1, D <= 128 ? 32 : 16};
-}
+// As in attention.cu.
 RL_ANYWHERE constexpr AttentionTiles by_queries_tiles(int size, int D) {
   if (size == 4) return {size, D, D <= 64 ? 4 : 2, D <= 64 ? 32 : D <= 128 ? 16 : 8};
   return {size, D, D <= 96 ? 2 : 1, D <= 128 ? 32 : 16};
@@ -32,14 +28,6 @@ RL_ANYWHERE constexpr AttentionTiles by_queries_tiles(int size, int D) {
 RL_ANYWHERE constexpr bool splits(int D) { return D > 128; }
 constexpr int kStatisticsLanes = 8, kStatisticsRows = kAttentionThreads / kStatisticsLanes;
 }  // namespace
-
-struct AttentionBackward {
-  View gradQ, gradK, gradV, gradO, o, lse, q, k, v, cu;
-  float *statistics;  // [Hq,T,2]
-  float scale;
-  int32_t window;
-  bool vectors;  // whole_vectors of all
-};
 
 #if defined(RL_KERNELS)
 
@@ -102,16 +90,8 @@ DEVICE void backward_by_keys(const AttentionBackward &x) {
   const int stop =
       s.end - (end - 1) < x.window ? s.end : end - 1 + x.window;  // of the queries that see one of the keys
   auto load = [&](int query, int64_t head, int buffer) {
-    const HeadRows<T> q{x.q, head}, gradO{x.gradO, head};
-    copy_rows<kQueries, D>(queries + buffer * kQueries * kPitch, q, x.vectors, query, stop);
-    copy_rows<kQueries, D>(grads + buffer * kQueries * kPitch, gradO, x.vectors, query, stop);
-    const int i = threadIdx.x;
-    static_assert(kQueries <= kAttentionThreads);
-    if (i < kQueries) {
-      const bool valid = query + i < stop;
-      const float2 *from = reinterpret_cast<const float2 *>(x.statistics) + head * total + (valid ? query + i : 0);
-      cp_async8(queries + (buffer * kQueries + i) * kPitch + D, from, valid);  // where the row is padded
-    }
+    copy_queries<D, kQueries>(queries + buffer * kQueries * kPitch, grads + buffer * kQueries * kPitch, x, head, query,
+                              stop);
     cp_async_commit();
   };
   copy_rows<kKeys, D>(keys, k, x.vectors, s.first, end);
@@ -288,6 +268,7 @@ void attention_backward(Device &device, View gradQ, View gradK, View gradV, View
   g.launch(kernel_name("attention_statistics", {q.dtype}),
            Grid{ceil_div(q.rows(), kStatisticsRows), q.shape[1], kAttentionThreads}, x);
   const int D = padded_head(q.dtype, q.shape[2]), size = static_cast<int>(dtype_size(q.dtype));
+  if (!g.options().deterministic && has_unordered(q.dtype, D)) return attention_backward_unordered(g, x, D);
   const AttentionTiles keys = by_keys_tiles(size, D), queries = by_queries_tiles(size, D);
   g.launch(
       attention_kernel("attention_backward_by_keys", q.dtype, D),
