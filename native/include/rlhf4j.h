@@ -14,7 +14,7 @@
  *   - T is a number of packed tokens, B of sequences, H the hidden size, V the vocabulary, D the size of a head.
  *   - `cu_seqlens` is i32 [B+1]: sequence b is rows cu_seqlens[b] .. cu_seqlens[b+1]-1. First is 0, last is T.
  *   - "float" means f32 or bf16; attention's ops and rl_kv_append also take f16. Arithmetic is f32 whatever the storage.
- *   - Same device, same inputs, same number of threads: same bits.
+ *   - Same device, same inputs, same number of threads: same bits, unless the device was told otherwise (docs/cuda.md).
  *   - A device may be called from any thread; calls on one device are serialised.
  *   - A device that works ahead (cuda) tells of bad values inside tensors (ids, offsets) when something next waits for it.
  */
