@@ -49,36 +49,38 @@ set(image_dir "${CMAKE_CURRENT_BINARY_DIR}/cuda")
 set(nvcc_options -std=c++20 -O3 --generate-line-info -ccbin "${CMAKE_CXX_COMPILER}" -Werror all-warnings -DRL_KERNELS
                  "-I${CMAKE_CURRENT_SOURCE_DIR}/src" "-I${CMAKE_CURRENT_SOURCE_DIR}/include")
 
-# Compiles every kernel file with nvcc and the given options to FOLDER/NAME.SUFFIX, and writes FOLDER/images.cpp, where FUNCTION
-# returns all of them. Of fatbins there are reports, FOLDER/NAME.ptxas, whose list is left in `reports`.
-function(add_images folder suffix header function)
-  file(MAKE_DIRECTORY "${folder}")
-  set(images "")
+# Every kernel file becomes NAME.fatbin, and beside it NAME.ptxas, what ptxas says of it, and NAME.ARCH.ptx, which the fatbin's part
+# for ARCH was made of.
+file(MAKE_DIRECTORY "${image_dir}")
+foreach(source IN LISTS cuda_kernels)
+  get_filename_component(name "${source}" NAME_WE)
+  file(STRINGS "${source}" kernels REGEX "KERNEL(_BLOCKS)?\\(")
+  if(NOT kernels)
+    continue()  # launchers only
+  endif()
+  set(image "${image_dir}/${name}")
+  list(TRANSFORM RLHF4J_CUDA_ARCHITECTURES REPLACE "(.+)" "${image}.\\1.ptx" OUTPUT_VARIABLE ptx)
+  add_custom_command(
+    OUTPUT "${image}.fatbin" "${image}.ptxas" ${ptx}
+    COMMAND "${CMAKE_CURRENT_SOURCE_DIR}/cuda/nvcc_keep.sh" "${image}" "${cuda_home}/bin/nvcc" -fatbin ${nvcc_options} ${gencode} -Xptxas -v
+            -MD -MF "${image}.d" -MT "${image}.fatbin" "${source}" -o "${image}.fatbin"
+    DEPENDS "${source}" "${CMAKE_CURRENT_SOURCE_DIR}/cuda/nvcc_keep.sh"
+    DEPFILE "${image}.d"
+    COMMENT "nvcc ${name}"
+    VERBATIM)
+  list(APPEND images "${name}")
+  list(APPEND reports "${image}.ptxas")
+endforeach()
+
+# Writes SUFFIX.cpp, where FUNCTION returns every NAME.SUFFIX.
+function(embed_images suffix header function)
+  set(files "")
   set(assembly "")
   set(declarations "")
   set(entries "")
-  foreach(source IN LISTS cuda_kernels)
-    get_filename_component(name "${source}" NAME_WE)
-    file(STRINGS "${source}" kernels REGEX "KERNEL(_BLOCKS)?\\(")
-    if(NOT kernels)
-      continue()  # launchers only
-    endif()
-    set(image "${folder}/${name}.${suffix}")
-    set(report "")
-    set(wrapper "")
-    if(suffix STREQUAL "fatbin")
-      set(report "${folder}/${name}.ptxas")
-      set(wrapper "${CMAKE_CURRENT_SOURCE_DIR}/cuda/nvcc_report.sh" "${report}")
-      list(APPEND reports "${report}")
-    endif()
-    add_custom_command(
-      OUTPUT "${image}" ${report}
-      COMMAND ${wrapper} "${cuda_home}/bin/nvcc" -${suffix} ${nvcc_options} ${ARGN} -MD -MF "${image}.d" -MT "${image}" "${source}" -o "${image}"
-      DEPENDS "${source}"
-      DEPFILE "${image}.d"
-      COMMENT "nvcc ${name}.${suffix}"
-      VERBATIM)
-    list(APPEND images "${image}")
+  foreach(name IN LISTS images)
+    set(image "${image_dir}/${name}.${suffix}")
+    list(APPEND files "${image}")
     string(APPEND assembly ".balign 64\nrlhf4j_image_${name}:\n.incbin \\\"${image}\\\"\n.byte 0\n")
     string(APPEND declarations "extern \"C\" const char rlhf4j_image_${name}[];\n")
     string(APPEND entries "      {\"${name}.cu\", rlhf4j_image_${name}},\n")
@@ -86,7 +88,7 @@ function(add_images folder suffix header function)
   string(REPLACE "\n" "\\n\"\n    \"" assembly ".section .rodata\n${assembly}.text")
   string(REGEX REPLACE "::[a-z_]+$" "" namespace "${function}")
   string(REGEX REPLACE "^.*::" "" function "${function}")
-  file(CONFIGURE OUTPUT "${folder}/images.cpp" @ONLY CONTENT [[
+  file(CONFIGURE OUTPUT "${image_dir}/${suffix}.cpp" @ONLY CONTENT [[
 // The images of all kernels. Written by native/cmake/Cuda.cmake.
 #include "@header@"
 
@@ -104,11 +106,10 @@ const cuda::KernelImages &@function@() {
 
 }  // namespace @namespace@
 ]])
-  set_source_files_properties("${folder}/images.cpp" PROPERTIES OBJECT_DEPENDS "${images}")
-  set(reports "${reports}" PARENT_SCOPE)
+  set_source_files_properties("${image_dir}/${suffix}.cpp" PROPERTIES OBJECT_DEPENDS "${files}")
 endfunction()
 
-add_images("${image_dir}" fatbin cuda/cuda_device.h rl::cuda::embedded_images ${gencode} -Xptxas -v)
+embed_images(fatbin cuda/cuda_device.h rl::cuda::embedded_images)
 
 # ---- host code: launchers (the second half of each kernel file) and the device. One object for the GPU and for the emulator.
 file(GLOB cuda_sources CONFIGURE_DEPENDS src/cuda/*.cpp)
@@ -130,7 +131,7 @@ function(add_backend name)
   set_target_properties(rlhf4j_${name} PROPERTIES LIBRARY_OUTPUT_DIRECTORY "${lib_dir}")
 endfunction()
 
-add_backend(cuda src/cuda/plugin.cpp "${image_dir}/images.cpp")
+add_backend(cuda src/cuda/plugin.cpp "${image_dir}/fatbin.cpp")
 
 # cuBLASLt and cuDNN are opened at run time: those of this toolkit if it has them, through a link, else the system's.
 set_target_properties(rlhf4j_cuda PROPERTIES BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH "$ORIGIN/cuda")
@@ -184,8 +185,11 @@ if(RLHF4J_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$" AND 
   # Lanes as vectors. A product and a sum are rounded twice unless PTX says fma.
   target_compile_options(rlhf4j_ptx PRIVATE -O3 -march=x86-64-v3 -ffp-contract=off -fno-math-errno -fno-trapping-math)
   foreach(arch 80 90)
-    add_images("${image_dir}/ptx${arch}" ptx emulator/ptx/ptx_images.h rl::emulator::ptx::ptx_images -arch=compute_${arch})
-    add_library(rlhf4j_ptx_images${arch} OBJECT "${image_dir}/ptx${arch}/images.cpp")
+    if(NOT arch IN_LIST RLHF4J_CUDA_ARCHITECTURES)
+      message(FATAL_ERROR "The tests interpret PTX for 80 and 90: RLHF4J_CUDA_ARCHITECTURES needs both, found ${RLHF4J_CUDA_ARCHITECTURES}")
+    endif()
+    embed_images(${arch}.ptx emulator/ptx/ptx_images.h rl::emulator::ptx::ptx_images)
+    add_library(rlhf4j_ptx_images${arch} OBJECT "${image_dir}/${arch}.ptx.cpp")
     target_link_libraries(rlhf4j_ptx_images${arch} PRIVATE rlhf4j_cuda_options)
     add_backend(ptx${arch} $<TARGET_OBJECTS:rlhf4j_ptx> $<TARGET_OBJECTS:rlhf4j_emulator> $<TARGET_OBJECTS:rlhf4j_emulated_libraries>
                 emulator/ptx/plugin.cpp $<TARGET_OBJECTS:rlhf4j_ptx_images${arch}>)

@@ -1,4 +1,4 @@
-// resource_table TABLE REPORT...: what each kernel takes of a multiprocessor, as a table, from the reports of nvcc_report.sh.
+// resource_table TABLE REPORT...: what each kernel takes of a multiprocessor, as a table, from the reports of nvcc_keep.sh.
 // Status 1 and a sentence for a kernel that spills, and for one of which fewer blocks fit on a multiprocessor than declared
 // (the second number of its launch bounds, or occupancy.def). No table is written then.
 #include <cuda_occupancy.h>

@@ -231,7 +231,7 @@ INSTANTIATE_TEST_SUITE_P(
         Mutation{"pair_of_one_by_keys", BY_KEYS_F16, "(cvt\\.rn\\.f16x2\\.f32 %r\\d+), %f\\d+, (%f\\d+);",
                  "$1, $2, $2;", 0, ""},
         Mutation{"product_of_another_type_by_queries", BY_QUERIES_F16, "f16\\.f16", "bf16.bf16", -1, ""},
-        Mutation{"lost_barrier_by_queries_f16", BY_QUERIES_F16, "bar\\.sync\\s+0;", "", 0, "uninitialised-shared"}),,
+        Mutation{"lost_barrier_by_queries_f16", BY_QUERIES_F16, "bar\\.sync\\s+0;", "", 0, "uninitialised-shared"},
         Mutation{"lost_trans_of_staged", UNORDERED, "\\.trans", "", 0, ""},
         Mutation{"lost_trans_of_keys", UNORDERED, "\\.trans", "", 1, ""},
         Mutation{"lost_staged", UNORDERED, "st\\.shared\\.u32[^;]*;", "", 0, "uninitialised-shared"},
@@ -241,8 +241,7 @@ INSTANTIATE_TEST_SUITE_P(
         Mutation{"lost_add", UNORDERED, "\\bred\\.global[^;]*;", "", 3, ""},
         Mutation{"lost_zeros", "fill.cu", "fill_f32", "st\\.global[^;]*;", "", -1, ""},
         Mutation{"another_sum_rounded", ROUND, "(ld\\.global\\.f32[^;]*\\+)128\\]", "$01256]", 0, ""}),
-    [](const auto &info) {
-  return info.param.name; });
+    [](const auto &info) { return info.param.name; });
 
 }  // namespace
 }  // namespace rl::emulator
