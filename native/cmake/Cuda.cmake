@@ -116,6 +116,9 @@ file(GLOB cuda_sources CONFIGURE_DEPENDS src/cuda/*.cpp)
 list(FILTER cuda_sources EXCLUDE REGEX "/plugin\\.cpp$")
 set_source_files_properties(${cuda_kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++")
 
+# Templates of cudnn-frontend, slow to optimise; what they do is done once per shape.
+set_source_files_properties(src/cuda/cudnn.cpp PROPERTIES COMPILE_OPTIONS -O1)
+
 add_library(rlhf4j_cuda_options INTERFACE)
 target_include_directories(rlhf4j_cuda_options INTERFACE include src ${CMAKE_CURRENT_SOURCE_DIR})
 target_include_directories(rlhf4j_cuda_options SYSTEM INTERFACE "${cuda_home}/include")
