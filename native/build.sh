@@ -58,7 +58,6 @@ if { [ ! -f "$dir/build.ninja" ] && [ ! -f "$dir/Makefile" ]; } || { [ $tests = 
   cmake --preset "$preset" -DRLHF4J_TESTS=$tests "$@"
 fi
 case $preset-$tests in
-  cuda-ON) set -- --target rlhf4j_cuda cuda_tests ;;
   cuda-OFF) set -- --target rlhf4j_cuda ;;
   *-ON) set -- ;;
   *) set -- --target rlhf4j ;;

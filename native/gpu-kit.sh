@@ -62,7 +62,8 @@ done
 for library in libstdc++.so.6 libgcc_s.so.1; do cp -L "$(${CXX:-c++} -print-file-name=$library)" "$kit/lib/"; done
 for program in build/cuda/tests/*_test; do
   case $program in
-    */checker_test | */cublaslt_test | */cudnn_test) ;; # of the emulator
+    */checker_test | */ptx_test | */cublaslt_test | */cudnn_test) ;;            # of the emulator
+    */abi_test | */abi_fuzz_test | */philox_test | */rl_properties_test) ;; # of no device
     *) cp "$program" "$kit/tests/" ;;
   esac
 done

@@ -25,6 +25,12 @@ struct AttentionBackward {
 
 #if defined(RL_KERNELS)
 
+/// What copy_queries put behind a query's row: its log-sum-exp in powers of two, and gradO o.
+template <int D, class T>
+DEVICE float2 statistics_of(const T *queries, int query) {
+  return *reinterpret_cast<const float2 *>(queries + query * (D + 16 / static_cast<int>(sizeof(T))) + D);
+}
+
 /// Starts copying a tile of queries of a head and of their gradO, from `first` on and before `end`, and each query's statistics
 /// to where its row is padded.
 template <int D, int kQueries, class T>
@@ -39,6 +45,30 @@ DEVICE void copy_queries(T *queries, T *grads, const AttentionBackward &x, int64
     const bool valid = first + i < end;
     const float2 *from = reinterpret_cast<const float2 *>(x.statistics) + head * x.q.rows() + (valid ? first + i : 0);
     cp_async8(queries + i * kPitch + D, from, valid);
+  }
+}
+
+/// p = exp(scale k q^T - lse), keys by queries, for a part of a tile of queries and a warp's keys; scale is in powers of two.
+template <int D, int kUnroll, class Tile, class T>
+DEVICE void probabilities_by_keys(Tile &p, const T *keys, const T *q, float scale) {
+  multiply_rows<D, kUnroll>(p, keys, q);
+#pragma unroll
+  for (int j = 0; j < Tile::kColumns; j++) {
+    const float lse = statistics_of<D>(q, p.column(j)).x;
+#pragma unroll
+    for (int i = 0; i < Tile::kRows; i++) p.at(i, j) = exp2_approx(p.at(i, j) * scale - lse);
+  }
+}
+
+/// ds = p (v gradO^T - delta), likewise.
+template <int D, int kUnroll, class Tile, class T>
+DEVICE void gradients_by_keys(Tile &ds, Tile &p, const T *values, const T *gradO, const T *q) {
+  multiply_rows<D, kUnroll>(ds, values, gradO);
+#pragma unroll
+  for (int j = 0; j < Tile::kColumns; j++) {
+    const float delta = statistics_of<D>(q, p.column(j)).y;
+#pragma unroll
+    for (int i = 0; i < Tile::kRows; i++) ds.at(i, j) = p.at(i, j) * (ds.at(i, j) - delta);
   }
 }
 

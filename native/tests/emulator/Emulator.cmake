@@ -60,7 +60,6 @@ set_target_properties(traffic_report PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAK
 add_emulated_test(traffic_report traffic_report RLHF4J_TEST_DEVICE=emulated-checked RLHF4J_CUDA_BLOCKING=1)
 
 # Products by cuBLASLt, with the emulator's: its own test, and linear's and NF4's once more.
-set(cublaslt_tests "")
 if(EXISTS "${cuda_home}/include/cublasLt.h")
   add_executable(cublaslt_test emulator/cublaslt_test.cpp $<TARGET_OBJECTS:rlhf4j_emulator> $<TARGET_OBJECTS:rlhf4j_emulated_libraries>
                                $<TARGET_OBJECTS:rlhf4j_cuda_host> $<TARGET_OBJECTS:rlhf4j_kernels_emulated>)
@@ -68,7 +67,6 @@ if(EXISTS "${cuda_home}/include/cublasLt.h")
   target_compile_definitions(cublaslt_test PRIVATE "RL_CUBLASLT_FILE=\"${cuda_home}/lib64/libcublasLt.so\"")
   set_target_properties(cublaslt_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
   add_test(NAME cublaslt_test COMMAND cublaslt_test)
-  set(cublaslt_tests cublaslt_test)
   set(with_cublaslt RLHF4J_TEST_DEVICE=emulated RLHF4J_CUDA_BLOCKING=1 RLHF4J_CUDA_GEMM=cublaslt RLHF4J_EMULATOR_CUBLASLT=1)
   foreach(test linear nf4)
     add_emulated_test(${test}_test.cublaslt ${test}_test ${with_cublaslt})
@@ -78,7 +76,6 @@ endif()
 
 # Attention by cuDNN. The real library looks at the graphs if it finds a run time and a driver: one that knows an H100 by name, and
 # one whose functions all fail.
-set(cudnn_tests "")
 if(EXISTS "${cuda_home}/include/cudnn_frontend.h")
   set(fake_dir "${CMAKE_BINARY_DIR}/tests/fake-cuda")
   file(READ "${cuda_home}/include/cuda.h" header)
@@ -106,7 +103,6 @@ if(EXISTS "${cuda_home}/include/cudnn_frontend.h")
   set_target_properties(cudnn_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
   add_emulated_test(cudnn_test cudnn_test "LD_LIBRARY_PATH=${fake_dir}:${cuda_home}/lib64")
   add_dependencies(cudnn_test fake_libcuda fake_libcudart)
-  set(cudnn_tests cudnn_test)
 endif()
 
 # f32 by tensor cores.
@@ -122,8 +118,3 @@ foreach(kind emulated checked ptx80 ptx90)
                     RLHF4J_TEST_DEVICE=${device} ${unordered})
 endforeach()
 add_emulated_test(attention_test.unordered-emulated "attention_test;--gtest_filter=*Attention.*" RLHF4J_TEST_DEVICE=emulated ${unordered})
-
-# What native/build.sh --tests cuda builds, and no more.
-list(TRANSFORM cuda_tests APPEND _test)
-add_custom_target(cuda_tests DEPENDS ${cuda_tests} recording_test device_test checker_test ptx_test traffic_report ${cublaslt_tests} ${cudnn_tests} rlhf4j_cuda rlhf4j_emulated
-                  rlhf4j_emulated-checked rlhf4j_ptx80 rlhf4j_ptx90)

@@ -124,26 +124,13 @@ DEVICE void backward_by_keys(const AttentionBackward &x) {
       const int first = query + part;
       if (first + kPart <= mine || first - last >= x.window) continue;
       const T *q = queries + (buffer * kQueries + part) * kPitch, *gradO = grads + (buffer * kQueries + part) * kPitch;
-      auto statistics = [&](int column) { return reinterpret_cast<const float2 *>(q + column * kPitch + D); };
       Scores p;
-      multiply_rows<D, kUnroll>(p, ownKeys, q);
-#pragma unroll
-      for (int j = 0; j < Scores::kColumns; j++) {
-        const float lse = statistics(p.column(j))->x;
-#pragma unroll
-        for (int i = 0; i < Scores::kRows; i++) p.at(i, j) = exp2_approx(p.at(i, j) * scale - lse);
-      }
+      probabilities_by_keys<D, kUnroll>(p, ownKeys, q, scale);
       if (first < last || first + kPart - 1 - mine >= x.window) mask<true>(p, first - mine, x.window, 0.0f);
       if constexpr (kGradV) multiply_columns<D>(sumV, p, gradO, aside);
       if constexpr (kGradK) {
         Scores ds;
-        multiply_rows<D, kUnroll>(ds, ownValues, gradO);
-#pragma unroll
-        for (int j = 0; j < Scores::kColumns; j++) {
-          const float delta = statistics(p.column(j))->y;
-#pragma unroll
-          for (int i = 0; i < Scores::kRows; i++) ds.at(i, j) = p.at(i, j) * (ds.at(i, j) - delta);
-        }
+        gradients_by_keys<D, kUnroll>(ds, p, ownValues, gradO, q);
         multiply_columns<D>(sumK, ds, q, aside);
       }
     }

@@ -135,24 +135,11 @@ DEVICE void backward_unordered(const AttentionBackward &x, float *sums) {
       const int first = query + part;
       if (first + kPart <= mine || first - last >= x.window) continue;  // add leaves that out
       const T *q = queries + (buffer * kQueries + part) * kPitch, *gradO = grads + (buffer * kQueries + part) * kPitch;
-      auto statistics = [&](int column) { return reinterpret_cast<const float2 *>(q + column * kPitch + D); };
       Scores p, ds;
-      multiply_rows<D, kUnroll>(p, ownKeys, q);
-#pragma unroll
-      for (int j = 0; j < Scores::kColumns; j++) {
-        const float lse = statistics(p.column(j))->x;
-#pragma unroll
-        for (int i = 0; i < Scores::kRows; i++) p.at(i, j) = exp2_approx(p.at(i, j) * scale - lse);
-      }
+      probabilities_by_keys<D, kUnroll>(p, ownKeys, q, scale);
       if (first < last || first + kPart - 1 - mine >= x.window) mask<true>(p, first - mine, x.window, 0.0f);
       multiply_columns<D>(sumV, p, gradO, static_cast<T *>(nullptr));
-      multiply_rows<D, kUnroll>(ds, ownValues, gradO);
-#pragma unroll
-      for (int j = 0; j < Scores::kColumns; j++) {
-        const float delta = statistics(p.column(j))->y;
-#pragma unroll
-        for (int i = 0; i < Scores::kRows; i++) ds.at(i, j) = p.at(i, j) * (ds.at(i, j) - delta);
-      }
+      gradients_by_keys<D, kUnroll>(ds, p, ownValues, gradO, q);
       T *to = ownStaged + buffer * kKeys * kStaged + part;
 #pragma unroll
       for (int i = 0; i < Scores::kRows; i++) {
