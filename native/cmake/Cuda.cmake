@@ -71,6 +71,8 @@ foreach(source IN LISTS cuda_kernels)
   list(APPEND images "${name}")
   list(APPEND reports "${image}.ptxas")
 endforeach()
+# With make each target that needs an image would compile it, and several at once.
+add_custom_target(rlhf4j_images DEPENDS ${reports})
 
 # Writes SUFFIX.cpp, where FUNCTION returns every NAME.SUFFIX.
 function(embed_images suffix header function)
@@ -149,7 +151,8 @@ set(resources "${PROJECT_BINARY_DIR}/resources.md")
 add_custom_command(OUTPUT "${resources}" COMMAND rlhf4j_resource_table "${resources}" ${reports} DEPENDS ${reports}
                    COMMENT "Resources of the kernels" VERBATIM)
 add_custom_target(rlhf4j_cuda_resources DEPENDS "${resources}")
-add_dependencies(rlhf4j_cuda rlhf4j rlhf4j_cuda_resources)
+add_dependencies(rlhf4j_cuda_resources rlhf4j_images)
+add_dependencies(rlhf4j_cuda rlhf4j rlhf4j_images rlhf4j_cuda_resources)
 
 # ---- the emulator, for tests: the same kernels as C++, plain and with every access checked
 if(RLHF4J_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
@@ -194,6 +197,7 @@ if(RLHF4J_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$" AND 
     embed_images(${arch}.ptx emulator/ptx/ptx_images.h rl::emulator::ptx::ptx_images)
     add_library(rlhf4j_ptx_images${arch} OBJECT "${image_dir}/${arch}.ptx.cpp")
     target_link_libraries(rlhf4j_ptx_images${arch} PRIVATE rlhf4j_cuda_options)
+    add_dependencies(rlhf4j_ptx_images${arch} rlhf4j_images)
     add_backend(ptx${arch} $<TARGET_OBJECTS:rlhf4j_ptx> $<TARGET_OBJECTS:rlhf4j_emulator> $<TARGET_OBJECTS:rlhf4j_emulated_libraries>
                 emulator/ptx/plugin.cpp $<TARGET_OBJECTS:rlhf4j_ptx_images${arch}>)
     target_compile_definitions(rlhf4j_ptx${arch} PRIVATE RL_PTX=${arch})
