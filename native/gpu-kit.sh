@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the kit that native/gpu-check.sh runs on a machine with a GPU: native/gpu-kit.sh [--emulator] FOLDER|FILE.tar.gz|FILE.tar.xz
 #   --emulator   the emulated GPU too, to try the kit where there is none
-# .tar.xz is smaller (under 60 MiB) and takes minutes.
+# .tar.xz is smaller (under 64 MiB) and takes minutes.
 # The kit needs no JDK, compiler or network: a trimmed Java run time, the jars, the stripped libraries and test programs, and the
 # golden data (RLHF4J_GOLDEN, else ../shared/golden). Here a JDK >= 22 is needed, and what native/build.sh cuda needs.
 set -euo pipefail
@@ -93,6 +93,8 @@ find "$kit/jars" -name '*.jar' -size +500k | while read -r jar; do
       find native/lib -mindepth 1 -maxdepth 1 -type d ! -name "$platform" -exec rm -r {} +
       find "native/lib/$platform" -mindepth 1 -maxdepth 1 -type d ! -name cpu -exec rm -r {} +
       strip --strip-unneeded "native/lib/$platform/cpu/"*.so
+    elif [[ $jar == */jna-* ]]; then
+      find com/sun/jna -name '*jnidispatch*' ! -path "*/linux-$(uname -m | tr _ -)/*" -delete
     fi
     "$JDK/bin/jar" c0fM "$jar" .
     rm -r "$content"
@@ -114,7 +116,7 @@ if [[ -n ${work:-} ]]; then
   mkdir -p "$(dirname -- "$target")"
   case $target in
     *.gz) compress=(gzip) ;;
-    *) compress=(xz --x86 --lzma2=preset=6,dict=64MiB) ;;
+    *) compress=(xz --x86 --lzma2=preset=9e,dict=64MiB) ;;
   esac
   tar -C "$work" -c rlhf4j-gpu-check | "${compress[@]}" >"$target"
   say "$target: $(du -h "$target" | cut -f1)"
