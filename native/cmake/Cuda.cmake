@@ -152,7 +152,7 @@ add_custom_command(OUTPUT "${resources}" COMMAND rlhf4j_resource_table "${resour
                    COMMENT "Resources of the kernels" VERBATIM)
 add_custom_target(rlhf4j_cuda_resources DEPENDS "${resources}")
 add_dependencies(rlhf4j_cuda_resources rlhf4j_images)
-add_dependencies(rlhf4j_cuda rlhf4j rlhf4j_images rlhf4j_cuda_resources)
+add_dependencies(rlhf4j_cuda rlhf4j rlhf4j_cuda_resources)
 
 # ---- the emulator, for tests: the same kernels as C++, plain and with every access checked
 if(RLHF4J_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")

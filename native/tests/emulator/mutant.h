@@ -38,6 +38,17 @@ struct Mutation {
 };
 inline void PrintTo(const Mutation &m, std::ostream *out) { *out << m.name; }
 
+// What is done to kernels of every kind: pattern and by.
+#define SWAPPED_A "(mma[^{]*\\{[^}]*\\}, )\\{(%r\\d+),(%r\\d+),", "$1{$3,$2,"
+#define SWAPPED_B "(mma[^{]*\\{[^}]*\\}, \\{[^}]*\\}, )\\{(%r\\d+),(%r\\d+)\\}", "$1{$3,$2}"
+#define SWAPPED_C "(mma[^{]*\\{)(%f\\d+),(%f\\d+),", "$1$3,$2,"
+#define NO_ZERO_FILL "(cp\\.async\\.cg[^;]*, 16), %r\\d+;", "$1, 16;"
+#define ALL_ZERO_FILL "(cp\\.async\\.cg[^;]*, 16), %r\\d+;", "$1, 0;"
+#define LOST_BARRIER "bar\\.sync\\s+0;", ""
+#define LOST_TRANS "\\.trans", ""
+#define LOST_COMMIT "cp\\.async\\.commit_group;", ""
+#define LOST_PRODUCT "mma[^;]*;", ""
+
 /// Kernels by file.
 using Kernels = std::map<std::string, std::vector<std::string>>;
 
